@@ -1,0 +1,132 @@
+"""
+A model, a GPU and a workload go in; a `Plan` comes out; renderers turn it into text.
+
+This module is the public API and nothing else.  Names load on first use (PEP 562), so that
+``import vllm_sizing`` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from vllm_sizing import render
+    from vllm_sizing.architectures import model_from_config
+    from vllm_sizing.catalog.gpus import find_gpu
+    from vllm_sizing.catalog.models import find_model
+    from vllm_sizing.errors import (
+        ConfigError,
+        DetectionError,
+        InvalidValueError,
+        SizingError,
+        SourceError,
+        UnknownArchitectureError,
+        UnknownNameError,
+        UnsupportedError,
+    )
+    from vllm_sizing.render.console import to_text
+    from vllm_sizing.sizing.planner import plan
+    from vllm_sizing.sources.gpus import detect_gpus
+    from vllm_sizing.sources.load import load_model
+    from vllm_sizing.specs.engine import EngineArgs
+    from vllm_sizing.specs.findings import Finding
+    from vllm_sizing.specs.gpu import Cluster, GpuSpec
+    from vllm_sizing.specs.model import ModelSpec
+    from vllm_sizing.specs.plan import (
+        Alternative,
+        Decision,
+        Estimate,
+        KvCache,
+        KvGroup,
+        MemoryBudget,
+        MemoryPart,
+        Performance,
+        Plan,
+    )
+    from vllm_sizing.specs.request import PlanRequest, Policy
+    from vllm_sizing.specs.workload import LatencyTarget, Workload
+
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Alternative",
+    "Cluster",
+    "ConfigError",
+    "Decision",
+    "DetectionError",
+    "EngineArgs",
+    "Estimate",
+    "Finding",
+    "GpuSpec",
+    "InvalidValueError",
+    "KvCache",
+    "KvGroup",
+    "LatencyTarget",
+    "MemoryBudget",
+    "MemoryPart",
+    "ModelSpec",
+    "Performance",
+    "Plan",
+    "PlanRequest",
+    "Policy",
+    "SizingError",
+    "SourceError",
+    "UnknownArchitectureError",
+    "UnknownNameError",
+    "UnsupportedError",
+    "Workload",
+    "__version__",
+    "detect_gpus",
+    "find_gpu",
+    "find_model",
+    "load_model",
+    "model_from_config",
+    "plan",
+    "render",
+    "to_text",
+]
+
+_NAMES_BY_MODULE = {
+    "architectures": "model_from_config",
+    "catalog.gpus": "find_gpu",
+    "catalog.models": "find_model",
+    "errors": (
+        "ConfigError DetectionError InvalidValueError SizingError SourceError "
+        "UnknownArchitectureError UnknownNameError UnsupportedError"
+    ),
+    "render.console": "to_text",
+    "sizing.planner": "plan",
+    "sources.gpus": "detect_gpus",
+    "sources.load": "load_model",
+    "specs.engine": "EngineArgs",
+    "specs.findings": "Finding",
+    "specs.gpu": "Cluster GpuSpec",
+    "specs.model": "ModelSpec",
+    "specs.plan": (
+        "Alternative Decision Estimate KvCache KvGroup MemoryBudget MemoryPart Performance Plan"
+    ),
+    "specs.request": "PlanRequest Policy",
+    "specs.workload": "LatencyTarget Workload",
+}
+_HOMES = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
+    if name == "render":
+        return import_module("vllm_sizing.render")
+    if name not in _HOMES:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
