@@ -1,0 +1,107 @@
+"""
+config.json -> `ModelSpec`: one module per family of architectures, all pure.
+
+Nothing here computes bytes or reads files; a module names vLLM's layers and their sizes.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from vllm_sizing.architectures.checkpoint import Checkpoint, parse_dtype
+from vllm_sizing.architectures.config import Config
+from vllm_sizing.architectures.registry import FAMILIES, TEXT_SECTIONS
+from vllm_sizing.errors import ConfigError, UnknownArchitectureError
+from vllm_sizing.specs.model import ModelSpec
+
+__all__ = ["known_architectures", "model_from_config"]
+
+
+def known_architectures() -> tuple[str, ...]:
+    """
+    Every architecture that can be planned, as ``architectures`` names it.
+    """
+    return tuple(sorted(FAMILIES))
+
+
+def model_from_config(
+    config: Mapping[str, Any],
+    *,
+    name: str = "",
+    hf_quant_config: Mapping[str, Any] | None = None,
+    provenance: tuple[str, ...] = ("config.json",),
+) -> ModelSpec:
+    """
+    A model from its config.json, as plain data.
+
+    Args:
+        config: The parsed file.
+
+        name: What to call the model; empty: what the config calls itself.
+
+        hf_quant_config: The second file of ModelOpt checkpoints, ``hf_quant_config.json``.
+
+        provenance: Recorded on the model: where the facts came from.
+
+    Raises:
+        ConfigError: A value is missing, of the wrong type or out of range.
+
+        UnknownArchitectureError: Nobody taught us this architecture.
+
+    >>> model_from_config({"architectures": ["LlamaForCausalLM"], "hidden_size": 64,
+    ...     "num_attention_heads": 4, "num_hidden_layers": 2, "intermediate_size": 128,
+    ...     "vocab_size": 1000}).num_parameters
+    210496
+    """
+    try:
+        return _model(Config(config), name, hf_quant_config, provenance)
+    except RecursionError:
+        message = "config.json: sections are nested too deeply or contain themselves"
+        raise ConfigError(message) from None
+
+
+def _model(
+    whole: Config, name: str, hf_quant_config: Mapping[str, Any] | None, provenance: tuple[str, ...]
+) -> ModelSpec:
+    from vllm_sizing.architectures.checkpoint_formats import parse_quantization
+
+    architecture = _architecture(whole)
+    module = importlib.import_module(f"vllm_sizing.architectures.{FAMILIES[architecture]}")
+    text = whole.section(*TEXT_SECTIONS) or whole
+    companion = None if hf_quant_config is None else Config(hf_quant_config, "hf_quant_config.json")
+    checkpoint = Checkpoint(
+        name=name or whole.text("_name_or_path", default=architecture),
+        config=whole,
+        text=text,
+        architecture=architecture,
+        dtype=parse_dtype(whole),
+        quantization=parse_quantization(whole, companion, architecture=architecture),
+    )
+    model: ModelSpec = module.build(checkpoint)
+    return attrs.evolve(model, provenance=provenance)
+
+
+def _architecture(config: Config) -> str:
+    names = config.words("architectures")
+    if not names:
+        message = "config.json: architectures is missing; it must name the model class, e.g. ['LlamaForCausalLM']"
+        raise ConfigError(message, field="architectures", value=config.data.get("architectures"))
+    for name in names:
+        if name in FAMILIES:
+            return name
+    known = ", ".join(_similar(names[0]))
+    message = (
+        f"architecture {names[0]!r} is not modelled" + (f" (similar ones are: {known})" if known else "")
+        + "; give params_b for a rough plan, or add it: docs/how-to/add-an-architecture.md"
+    )  # fmt: skip
+    raise UnknownArchitectureError(message, architecture=names[0])
+
+
+def _similar(name: str) -> list[str]:
+    import difflib
+
+    return difflib.get_close_matches(name, FAMILIES, n=3, cutoff=0.75)

@@ -1,0 +1,58 @@
+"""
+What a checkpoint's quantization config says about each layer.
+"""
+
+from __future__ import annotations
+
+from vllm_sizing.specs.findings import Finding
+from vllm_sizing.specs.quantization import Scheme
+
+
+class CheckpointQuantization:
+    """
+    How a checkpoint stores its matrices; this base class: plainly.
+
+    Attributes:
+        method: vLLM's name of the method, None for a plain checkpoint.
+
+        kv_cache_dtype: What ``--kv-cache-dtype auto`` becomes, if the checkpoint says so.
+
+        attention_scale_bytes: What the method adds to every attention layer.
+
+        varies_by_layer: Layers of one kind may be stored differently (an ignore list names layers).
+    """
+
+    method: str | None = None
+    kv_cache_dtype: str | None = None
+    attention_scale_bytes: int = 0
+    varies_by_layer: bool = False
+    findings: tuple[Finding, ...] = ()
+
+    def linear(self, prefix: str, fused: tuple[str, ...] = ()) -> Scheme | None:
+        """
+        The format of a linear layer; None: the model's dtype.
+
+        Args:
+            prefix: vLLM's module name with the layer number in place.
+
+            fused: Last names of its parts in the checkpoint, empty if it is not fused.
+        """
+        return None
+
+    def experts(self, prefix: str) -> tuple[Scheme | None, Scheme | None]:
+        """
+        The formats of ``w13`` and ``w2`` of fused experts.
+        """
+        return (None, None)
+
+    def embedding(self, prefix: str) -> Scheme | None:
+        """
+        The format of a vocabulary embedding.
+        """
+        return None
+
+    def lm_head(self, prefix: str) -> Scheme | None:
+        """
+        The format of the output projection.
+        """
+        return None

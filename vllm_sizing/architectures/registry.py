@@ -1,0 +1,17 @@
+"""
+Which module builds which architecture.
+"""
+
+from __future__ import annotations
+
+# Module -> names in ``architectures`` of config.json.
+_MODULES = {
+    "llama": (
+        "LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM",
+    ),
+}  # fmt: skip
+
+FAMILIES = {name: module for module, names in _MODULES.items() for name in names}
+
+# Where multimodal configs keep their language model; the first that is there.
+TEXT_SECTIONS = ("text_config", "llm_config", "language_config")

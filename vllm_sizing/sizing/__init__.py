@@ -1,0 +1,3 @@
+"""
+The mathematics: weights, KV cache, overhead, budget, speed, decisions; pure functions only.
+"""

@@ -1,0 +1,224 @@
+"""
+Which bytes of the weights each rank holds.
+
+Exact: the sum over the tensor list, divided as vLLM's layers divide them.
+Source: vLLM 0.33 ``model_executor/layers/linear.py``, ``vocab_parallel_embedding.py``,
+``fused_moe/layer.py`` and the ``create_weights`` of each quantization method.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from functools import lru_cache
+from math import prod
+
+import attrs
+
+from vllm_sizing.sizing.layout import Layout, part_on_rank, stage_bounds
+from vllm_sizing.specs.model import ModelSpec, Part, WeightTensor
+from vllm_sizing.specs.quantization import ONE, PARTS, Extra, Scheme
+from vllm_sizing.units import DTYPE_BYTES, ceil_div, round_up
+
+VOCAB_PADDING = 64  # vocab_parallel_embedding.py: DEFAULT_VOCAB_PADDING_SIZE
+
+
+@attrs.frozen(kw_only=True, cache_hash=True)
+class Loading:
+    """
+    What decides the bytes of a tensor beside the tensor itself.
+
+    Attributes:
+        dtype: Of the model.
+
+        max_num_batched_tokens: For buffers that are as long as a batch.
+
+        online: Schemes that replace plain matrices: (linear, w13, w2); None: load as stored.
+
+        expert_padding: (intermediate, hidden) are rounded up to these by the kernel of each
+            padding rule, by rule name.
+
+        replicated_towers: Encoders are not divided (``mm_encoder_tp_mode=data``).
+
+        skipped_towers: Encoders that are not loaded.
+    """
+
+    dtype: str
+    max_num_batched_tokens: int = 0
+    online: tuple[Scheme | None, Scheme | None, Scheme | None] | None = None
+    expert_padding: tuple[tuple[str, int, int], ...] = ()
+    replicated_towers: bool = False
+    skipped_towers: frozenset[str] = frozenset()
+    skip_lm_head: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class StageWeights:
+    """
+    The weights of one pipeline stage, on one rank.
+
+    Attributes:
+        num_bytes: All of them.
+
+        parts: By part of the model: (name, bytes).
+    """
+
+    num_bytes: int
+    parts: tuple[tuple[str, int], ...]
+
+
+@lru_cache(maxsize=512)
+def stage_weights(model: ModelSpec, layout: Layout, loading: Loading) -> tuple[StageWeights, ...]:
+    """
+    Bytes on a rank of every pipeline stage.
+
+    Raises:
+        UnsupportedError: A size does not divide by the tensor-parallel size.
+    """
+    return weights_of(model.tensors, model.num_layers, layout, loading)
+
+
+def weights_of(
+    tensors: tuple[WeightTensor, ...], num_layers: int, layout: Layout, loading: Loading
+) -> tuple[StageWeights, ...]:
+    """
+    Bytes of a tensor list on a rank of every pipeline stage.
+    """
+    bounds = stage_bounds(num_layers, layout.pipeline)
+    parts: list[dict[str, int]] = [{} for _ in bounds]
+    for tensor in tensors:
+        if tensor.tower in loading.skipped_towers or (tensor.role == "lm_head" and loading.skip_lm_head):
+            continue
+        single = tensor_bytes(tensor, layout, loading)
+        label = part_label(tensor)
+        for stage, (start, end) in enumerate(bounds):
+            number = num_on_stage(tensor, stage, start, end, len(bounds))
+            if number:
+                parts[stage][label] = parts[stage].get(label, 0) + single * number
+    return tuple(
+        StageWeights(num_bytes=sum(stage.values()), parts=tuple(sorted(stage.items(), key=lambda item: -item[1])))
+        for stage in parts
+    )
+
+
+def num_on_stage(tensor: WeightTensor, stage: int, start: int, end: int, num_stages: int) -> int:
+    """
+    How many of a tensor live on a pipeline stage.
+    """
+    if tensor.layers:
+        return (bisect_left(tensor.layers, end) - bisect_left(tensor.layers, start)) * tensor.count
+    first, last = stage == 0, stage == num_stages - 1
+    here = {"first": first, "last": last, "ends": first or last, "all": True}[tensor.stage]
+    return tensor.count if here else 0
+
+
+def part_label(tensor: WeightTensor) -> str:
+    """
+    The part of the model that a tensor belongs to, for people.
+    """
+    if tensor.tower != "language":
+        return f"{tensor.tower} encoder"
+    if tensor.role in ("experts", "embedding", "lm_head"):
+        return {"experts": "experts", "embedding": "embedding", "lm_head": "LM head"}[tensor.role]
+    if tensor.role == "buffer":
+        return "buffers"
+    if "mlp" in tensor.name or "feed_forward" in tensor.name or "ffn" in tensor.name:
+        return "MLP"
+    if tensor.role == "linear":
+        return "attention"
+    return "norms and other"
+
+
+def tensor_bytes(tensor: WeightTensor, layout: Layout, loading: Loading) -> int:
+    """
+    Bytes of one such tensor on a rank that holds it.
+    """
+    tensor_size = layout.tensor
+    if loading.replicated_towers and tensor.tower != "language":
+        tensor_size = 1
+    shape = local_shape(tensor, tensor_size, layout.expert_ranks)
+    scheme = tensor.scheme
+    if scheme is None and loading.online is not None and tensor.quantizable:
+        scheme = _online_scheme(tensor, loading.online)
+    if scheme is None:
+        elements = prod(shape)
+        if tensor.per_batched_token:
+            elements *= loading.max_num_batched_tokens
+        return elements * DTYPE_BYTES[tensor.dtype or loading.dtype]
+    num_experts = 1
+    if tensor.role == "experts":
+        num_experts, rows, cols = shape
+        if scheme.padding:
+            rows, cols = _padded(tensor, scheme, rows, cols, loading)
+    else:
+        rows, cols = shape
+    num_parts = max(len(tensor.shard.parts), 1)
+    full_cols = tensor.shape[-1]
+    total = scheme_bytes(scheme, rows, cols, num_parts=num_parts, full_cols=full_cols)
+    return num_experts * total
+
+
+def _online_scheme(
+    tensor: WeightTensor, online: tuple[Scheme | None, Scheme | None, Scheme | None]
+) -> Scheme | None:
+    if tensor.role != "experts":
+        return online[0]
+    return online[1] if tensor.shard.axis == 1 else online[2]
+
+
+def scheme_bytes(scheme: Scheme, rows: int, cols: int, *, num_parts: int = 1, full_cols: int | None = None) -> int:
+    """
+    Bytes of a matrix and what lies beside it.
+
+    >>> from vllm_sizing.specs.quantization import Extra
+    >>> fp8 = Scheme(name="fp8", method="fp8", weight_bits=8, extras=(Extra(name="s", rows=128, cols=128),))
+    >>> scheme_bytes(fp8, 4096, 4096) - 4096 * 4096
+    4096
+    """
+    total = ceil_div(rows * cols * scheme.weight_bits, 8)
+    for extra in scheme.extras:
+        wide = full_cols if extra.full_cols and full_cols is not None else cols
+        total += _count(extra.rows, rows, num_parts) * _count(extra.cols, wide, num_parts) * extra.element_bytes
+    return total
+
+
+def _count(per: int, size: int, num_parts: int) -> int:
+    if per == ONE:
+        return 1
+    return num_parts if per == PARTS else ceil_div(size, per)
+
+
+def _padded(tensor: WeightTensor, scheme: Scheme, rows: int, cols: int, loading: Loading) -> tuple[int, int]:
+    """
+    Rows and columns of an expert as its kernel wants them.
+    """
+    for rule, intermediate_multiple, hidden_multiple in loading.expert_padding:
+        if rule == scheme.padding:
+            if tensor.shard.axis == 1:
+                num_parts = len(tensor.shard.parts)
+                return num_parts * round_up(rows // num_parts, intermediate_multiple), round_up(cols, hidden_multiple)
+            return round_up(rows, hidden_multiple), round_up(cols, intermediate_multiple)
+    return rows, cols
+
+
+@lru_cache(maxsize=8192)
+def local_shape(tensor: WeightTensor, tensor_size: int, expert_ranks: int) -> tuple[int, ...]:
+    """
+    The tensor's shape on a rank.
+
+    With expert parallelism the first ``experts % ranks`` ranks hold one expert more; theirs is given.
+    """
+    shape, shard = tensor.shape, tensor.shard
+    if shard.kind == "experts" and expert_ranks > 1:
+        return (ceil_div(shape[0], expert_ranks), *shape[1:])
+    if shard.axis is None:
+        return shape
+    size = shape[shard.axis]
+    if shard.kind == "vocab":
+        local = round_up(size, VOCAB_PADDING)
+        local = part_on_rank(Part(local), tensor_size, tensor.name)
+    else:
+        local = sum(part_on_rank(part, tensor_size, tensor.name) for part in shard.parts or (Part(size),))
+    return (*shape[: shard.axis], local, *shape[shard.axis + 1 :])
+
+
+__all__ = ["Extra", "Loading", "StageWeights", "scheme_bytes", "stage_weights", "tensor_bytes", "weights_of"]

@@ -1,0 +1,372 @@
+"""
+A model as two lists: the tensors that ranks hold and the cache pages that layers keep.
+
+Nothing here knows a Hugging Face spelling or an architecture; `architectures` builds these
+values from a config.json, `sizing` does arithmetic on them.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from vllm_sizing.specs.findings import Finding
+from vllm_sizing.specs.quantization import Scheme
+
+
+@attrs.frozen
+class Part:
+    """
+    One of the matrices that vLLM fuses along an axis (q, k, v; gate, up).
+
+    Attributes:
+        size: Rows of the whole part.
+
+        units: Heads (or groups) that cannot be split: with more ranks than units, ranks hold
+            copies.  0: any size that divides.
+    """
+
+    size: int
+    units: int = 0
+
+
+@attrs.frozen
+class Shard:
+    """
+    How tensor parallelism divides a tensor.
+
+    Attributes:
+        axis: The axis that is divided; None: every rank holds all of it.
+
+        parts: What the axis is made of; empty: one part.
+
+        kind: ``plain``; ``vocab`` (padded to 64 before it is divided); ``experts`` (first axis is
+            the experts: divided by expert parallelism, else ``axis`` is).
+    """
+
+    axis: int | None = None
+    parts: tuple[Part, ...] = ()
+    kind: str = "plain"
+
+
+REPLICATED = Shard()
+COLUMN = Shard(axis=0)
+ROW = Shard(axis=1)
+VOCAB = Shard(axis=0, kind="vocab")
+
+
+@attrs.frozen(kw_only=True, cache_hash=True)
+class WeightTensor:
+    """
+    A tensor, or the same tensor in several layers.
+
+    Attributes:
+        name: As vLLM names it, ``*`` for the layer number.
+
+        shape: Whole tensor before it is divided: (out, in) for a linear layer, (experts, out, in)
+            for fused experts, (vocabulary, hidden) for embeddings.
+
+        layers: Decoder layers that hold one; decides the pipeline stage.
+
+        count: How many there are (per layer, if ``layers`` is given).
+
+        stage: Where it lives when it is no layer's: ``first``, ``last``, ``ends`` or ``all``
+            pipeline stages.
+
+        shard: How tensor parallelism divides it.
+
+        role: ``linear``, ``experts``, ``embedding``, ``lm_head``, ``parameter`` (norms, biases,
+            small tensors) or ``buffer`` (not in the checkpoint).
+
+        scheme: How the checkpoint stores it; None: plain ``dtype``.
+
+        dtype: Of a plain tensor; None: the model's dtype.
+
+        quantizable: An on-line quantization method would convert it.
+
+        lora: A LoRA adapter may target it.
+
+        tower: ``language``, or the modality whose encoder it belongs to.
+
+        per_batched_token: The shape is per token of ``max_num_batched_tokens``.
+
+        tied: Shares the storage of another tensor wherever both are on one rank.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    layers: tuple[int, ...] = ()
+    count: int = 1
+    stage: str = "first"
+    shard: Shard = REPLICATED
+    role: str = "parameter"
+    scheme: Scheme | None = None
+    dtype: str | None = None
+    quantizable: bool = False
+    lora: bool = False
+    tower: str = "language"
+    per_batched_token: bool = False
+    tied: bool = False
+
+
+@attrs.frozen(kw_only=True, cache_hash=True)
+class FullAttention:
+    """
+    Every token is kept: K of ``head_size`` and V of ``head_size_v`` per KV head.
+    """
+
+    layers: tuple[int, ...]
+    num_kv_heads: int
+    head_size: int
+    head_size_v: int
+    num_heads: int = 0
+    sinks: bool = False
+
+
+@attrs.frozen(kw_only=True, cache_hash=True)
+class SlidingWindow(FullAttention):
+    """
+    Only the last ``window`` tokens are kept.
+    """
+
+    window: int
+
+
+@attrs.frozen(kw_only=True, cache_hash=True)
+class ChunkedLocal(FullAttention):
+    """
+    Only the current chunk of ``chunk`` tokens is kept.
+    """
+
+    chunk: int
+
+
+@attrs.frozen(kw_only=True, cache_hash=True)
+class MlaAttention:
+    """
+    One latent vector per token for all heads, the same on every tensor-parallel rank.
+
+    Attributes:
+        head_size: kv_lora_rank + rotary part.
+
+        indexer_head_size: Of the sparse indexer's own cache, in bytes per token; 0: dense.
+
+        indexer_layers: Layers that keep an indexer cache of their own.
+    """
+
+    layers: tuple[int, ...]
+    num_heads: int
+    kv_lora_rank: int
+    rope_head_dim: int
+    nope_head_dim: int = 128
+    v_head_dim: int = 128
+    indexer_bytes_per_token: int = 0
+    indexer_layers: tuple[int, ...] = ()
+
+    @property
+    def head_size(self) -> int:
+        """
+        Elements per token: the latent vector and the rotary part.
+        """
+        return self.kv_lora_rank + self.rope_head_dim
+
+
+@attrs.frozen(kw_only=True)
+class StateTensor:
+    """
+    One tensor of a recurrent layer's state.
+
+    Attributes:
+        rows: First axis, not divided (for example the convolution's window).
+
+        columns: Parts of the axis that tensor parallelism divides.
+
+        depth: Elements behind each column.
+
+        grows: Rows grow by one for each speculative token.
+
+        dtype: ``model`` (mamba_cache_dtype applies), ``ssm`` (mamba_ssm_cache_dtype applies), or
+            a fixed dtype.
+    """
+
+    columns: tuple[Part, ...]
+    rows: int = 1
+    depth: int = 1
+    grows: bool = False
+    dtype: str = "model"
+
+
+@attrs.frozen(kw_only=True, cache_hash=True)
+class RecurrentState:
+    """
+    A state per request instead of one per token.
+
+    Attributes:
+        kind: ``mamba1``, ``mamba2``, ``gdn_attention``, ``short_conv`` or ``linear_attention``.
+
+        states: Its tensors.
+
+        ssm_dtype: Default of the ``ssm`` tensors; empty: the model's dtype.
+    """
+
+    layers: tuple[int, ...]
+    kind: str
+    states: tuple[StateTensor, ...]
+    ssm_dtype: str = ""
+    chunk_size: int = 0
+
+
+@attrs.frozen(kw_only=True, cache_hash=True)
+class CrossAttention(FullAttention):
+    """
+    Keys and values of the encoder's output: as many tokens as the encoder gives.
+    """
+
+
+@attrs.frozen(kw_only=True, cache_hash=True)
+class CompressedMla:
+    """
+    A latent cache in which one stored state covers several tokens (DeepSeek-V4 and alike).
+
+    Attributes:
+        tokens_per_state: Tokens that one stored state covers.
+
+        window: Tokens kept; 0: all.
+
+        bytes_per_state: As stored, by KV dtype name; ``""`` is every other dtype.
+
+        alignment: Page bytes are padded to a multiple of it; 0: none.
+
+        block_size: Tokens of one page.
+
+        ring: One page per request, whatever its length.
+    """
+
+    layers: tuple[int, ...]
+    name: str
+    bytes_per_state: tuple[tuple[str, int], ...]
+    tokens_per_state: int = 1
+    window: int = 0
+    alignment: int = 0
+    block_size: int = 0
+    ring: bool = False
+
+
+CacheLayer = (
+    FullAttention
+    | SlidingWindow
+    | ChunkedLocal
+    | MlaAttention
+    | RecurrentState
+    | CrossAttention
+    | CompressedMla
+)
+
+
+@attrs.frozen(kw_only=True)
+class Encoder:
+    """
+    What profiling knows of one modality.
+
+    Attributes:
+        modality: ``image``, ``video`` or ``audio``.
+
+        max_tokens_per_item: Embeddings of the largest item.
+
+        hidden_size: Width of one embedding as the decoder takes it.
+
+        patches_per_token: Encoder positions behind one embedding.
+
+        width, intermediate_size: Of the encoder's own layers.
+    """
+
+    modality: str
+    max_tokens_per_item: int
+    hidden_size: int
+    patches_per_token: int = 1
+    width: int = 0
+    intermediate_size: int = 0
+    num_heads: int = 0
+
+
+@attrs.frozen(kw_only=True, cache_hash=True)
+class Draft:
+    """
+    The draft layers that a checkpoint brings for speculative decoding.
+
+    Attributes:
+        method: ``mtp``.
+
+        tensors, cache_layers: What they add on a rank.
+    """
+
+    method: str
+    tensors: tuple[WeightTensor, ...]
+    cache_layers: tuple[CacheLayer, ...]
+    num_layers: int = 1
+
+
+@attrs.frozen(kw_only=True, cache_hash=True)
+class ModelSpec:
+    """
+    A model as the planner sees it.
+
+    Attributes:
+        name: Hub id, or whatever the caller calls it.
+
+        architecture: The class that vLLM loads, from ``architectures``.
+
+        dtype: Activation dtype that ``--dtype auto`` gives.
+
+        quantization: vLLM's name of the checkpoint's method, None for a plain one.
+
+        max_model_len: The config's own limit in tokens, RoPE scaling applied.
+
+        num_attention_heads: Must divide by the tensor-parallel size.
+
+        kv_cache_dtype: What ``--kv-cache-dtype auto`` means where the checkpoint says so; None: the
+            model's dtype.
+
+        tensors, cache_layers: The two lists.
+
+        num_experts, num_experts_per_token: Routed experts; 0 for dense models.
+
+        runner: ``generate`` or ``pooling``.
+
+        num_parameters: Weights of the checkpoint that vLLM loads (buffers not counted).
+
+        checkpoint_bytes: Of the safetensors files, where their headers were read.
+
+        provenance: What the facts were read from, best first.
+
+        findings: What the reader of the config wants the user to know.
+
+        rough: Built from a bare parameter count.
+
+        traits: Facts that choose kernels or features, vLLM's words: ``no_pipeline``, ``no_lora``,
+            ``attention_sinks``, ``prefix_lm``, ``remote_code``...
+    """
+
+    name: str
+    architecture: str
+    dtype: str
+    num_layers: int
+    hidden_size: int
+    vocab_size: int
+    max_model_len: int
+    num_attention_heads: int
+    tensors: tuple[WeightTensor, ...]
+    cache_layers: tuple[CacheLayer, ...]
+    quantization: str | None = None
+    kv_cache_dtype: str | None = None
+    num_experts: int = 0
+    num_experts_per_token: int = 0
+    runner: str = "generate"
+    encoders: tuple[Encoder, ...] = ()
+    draft: Draft | None = None
+    num_parameters: int = 0
+    checkpoint_bytes: int | None = None
+    revision: str | None = None
+    provenance: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    rough: bool = False
+    traits: frozenset[str] = frozenset()

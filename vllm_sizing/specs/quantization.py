@@ -1,0 +1,79 @@
+"""
+How a matrix is stored: the weight itself and whatever scales lie beside it.
+
+A `Scheme` is data, not a name to switch on: sizes follow from its numbers, so that a new
+quantization method needs no new arithmetic.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+ONE = 0
+PARTS = -1
+
+
+@attrs.frozen(kw_only=True)
+class Extra:
+    """
+    A tensor stored beside the weight: a scale, zero point, index or shape.
+
+    Attributes:
+        name: As vLLM names it (``weight_scale``, ``qzeros``, ``g_idx``).
+
+        rows: `ONE`: one for all rows; `PARTS`: one per fused part (q, k, v); n: one per n rows.
+
+        cols: The same for the input side.
+
+        element_bytes: Of one such element.
+
+        full_cols: A row-parallel layer keeps it for the whole input on every rank.
+
+        experts_only: Counted once for a fused-expert tensor's experts, not for linear layers.
+    """
+
+    name: str
+    rows: int = ONE
+    cols: int = ONE
+    element_bytes: int = 4
+    full_cols: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Scheme:
+    """
+    A storage format of matrices.
+
+    Attributes:
+        name: For people, for example ``fp8 128x128``.
+
+        method: vLLM's method name (``fp8``, ``auto_awq``, ``modelopt_fp4``...).
+
+        weight_bits: Bits of one weight as stored.
+
+        pack_rows, pack_cols: Weights are packed into words of this many rows or columns; a rank's
+            share must divide by it.
+
+        group_size: Input columns that share a scale; 0: none.
+
+        block: (rows, columns) of a scale block; a rank's share must divide by it where vLLM
+            checks that.
+
+        compute: dtype of the matrix multiplication (``bf16``, ``fp8``, ``int8``, ``fp4``) on a GPU
+            that has units for it.
+
+        extras: What lies beside the weight.
+
+        padding: Name of the kernel rule that pads fused experts, empty for none.
+    """
+
+    name: str
+    method: str
+    weight_bits: int
+    pack_rows: int = 1
+    pack_cols: int = 1
+    group_size: int = 0
+    block: tuple[int, int] = (0, 0)
+    compute: str = "bf16"
+    extras: tuple[Extra, ...] = ()
+    padding: str = ""

@@ -1,0 +1,63 @@
+"""
+Everything one plan needs, by name: what `plan` takes and what a profile stores.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from vllm_sizing.specs.checks import not_negative, not_negative_or_none, one_of, positive
+from vllm_sizing.specs.engine import EngineArgs
+from vllm_sizing.specs.workload import Workload
+
+LATEST_VLLM = "0.33.0"
+
+
+@attrs.frozen(kw_only=True)
+class Policy:
+    """
+    What the planner may decide and what it must keep free.
+
+    Attributes:
+        goal: ``balanced``, ``latency`` or ``throughput``.
+
+        headroom_bytes: Left free on each GPU beside what vLLM requests, for other processes.
+
+        overhead_bytes: Replaces the modelled activation peak, non-torch memory and CUDA graph
+            estimate by the user's own figure, per GPU; None: model them.
+
+        allow_quantization: An on-line method may be proposed when the model does not fit.
+
+        allow_kv_cache_dtype: A smaller KV dtype may be proposed when the model does not fit.
+    """
+
+    goal: str = attrs.field(default="balanced", validator=one_of("balanced", "latency", "throughput"))
+    headroom_bytes: int = attrs.field(default=0, validator=not_negative)
+    overhead_bytes: int | None = attrs.field(default=None, validator=not_negative_or_none)
+    allow_quantization: bool = True
+    allow_kv_cache_dtype: bool = True
+
+
+@attrs.frozen(kw_only=True)
+class PlanRequest:
+    """
+    One question to the planner, by names instead of values; what ``--profile`` reads and writes.
+
+    Attributes:
+        model: Hub id, catalog name, folder or config.json.
+
+        gpu: Catalog name or alias, or ``auto``.
+    """
+
+    model: str
+    revision: str | None = None
+    gpu: str = "auto"
+    num_gpus: int = attrs.field(default=1, validator=positive)
+    num_nodes: int = attrs.field(default=1, validator=positive)
+    interconnect: str | None = None
+    memory_bytes: int | None = None
+    params_b: float | None = None
+    workload: Workload = attrs.field(factory=Workload)
+    engine_args: EngineArgs = attrs.field(factory=EngineArgs)
+    policy: Policy = attrs.field(factory=Policy)
+    vllm_version: str = LATEST_VLLM

@@ -1,0 +1,69 @@
+"""
+What the server is asked to do: lengths, load and targets.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from vllm_sizing.specs.checks import above_zero_or_none, fraction_or_none, positive
+
+
+@attrs.frozen(kw_only=True)
+class LatencyTarget:
+    """
+    Limits that the user wants kept; None means no limit.
+
+    Attributes:
+        ttft_ms: Time to first token.
+
+        tpot_ms: Mean time per output token after the first.
+
+        e2el_ms: End to end, per request.
+    """
+
+    ttft_ms: float | None = attrs.field(default=None, validator=above_zero_or_none)
+    tpot_ms: float | None = attrs.field(default=None, validator=above_zero_or_none)
+    e2el_ms: float | None = attrs.field(default=None, validator=above_zero_or_none)
+
+
+def _hit_rate(_: object, attribute: attrs.Attribute[float], value: float) -> None:
+    if value != 0:
+        fraction_or_none(_, attribute, value)
+
+
+@attrs.frozen
+class Workload:
+    """
+    Requests as the planner sees them.
+
+    Attributes:
+        input_tokens: Prompt tokens of a typical request.
+
+        output_tokens: Generated tokens of a typical request.
+
+        concurrency: Requests in flight at once (a closed loop).
+
+        request_rate: Requests per second (an open loop); None for the closed loop.
+
+        prefix_cache_hit_rate: Share of prompt tokens found in the prefix cache, 0 to 1.
+
+        acceptance_rate: Share of speculative tokens accepted; needed when speculation is on.
+    """
+
+    input_tokens: int = attrs.field(default=1024, validator=positive)
+    output_tokens: int = attrs.field(default=256, validator=positive)
+    concurrency: int = attrs.field(default=1, validator=positive)
+    request_rate: float | None = attrs.field(default=None, validator=above_zero_or_none, kw_only=True)
+    prefix_cache_hit_rate: float = attrs.field(default=0.0, validator=_hit_rate, kw_only=True)
+    acceptance_rate: float | None = attrs.field(default=None, validator=fraction_or_none, kw_only=True)
+    target: LatencyTarget = attrs.field(factory=LatencyTarget, kw_only=True)
+
+    @property
+    def tokens_per_request(self) -> int:
+        """
+        Prompt and answer together: what the KV cache holds at the end of a request.
+        """
+        return self.input_tokens + self.output_tokens
+
+
