@@ -4,14 +4,11 @@ Every check of this project: ``nox`` runs the usual ones, ``nox -s NAME`` one of
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
-
 from pathlib import Path
 
 import nox
-
 
 ROOT = Path(__file__).parent
 DIST = ROOT / "dist"

@@ -5,14 +5,12 @@ What every test gets: reproducible Hypothesis profiles, a word on which package 
 import os
 import socket
 import sysconfig
-
 from pathlib import Path
 
 import hypothesis
 import pytest
 
 import vllm_sizing
-
 
 PACKAGE = Path(vllm_sizing.__file__).parent
 

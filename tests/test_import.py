@@ -3,18 +3,16 @@ Import time is a feature: what `import vllm_sizing` may load and cost, and what 
 """
 
 import json
-import os
 import pickle
 import subprocess
 import sys
 import time
+from importlib.resources import files
 
 import pytest
 
 import vllm_sizing
-
 from vllm_sizing import errors
-
 
 HEAVY = [
     "asyncio",
@@ -59,7 +57,9 @@ def test_import_loads_nothing_heavy(python_env):
 
 def test_planning_values_load_nothing_heavy(python_env):
     before = loaded_by("pass", python_env)
-    loaded = loaded_by("import vllm_sizing as vs; vs.plan, vs.Workload, vs.EngineArgs, vs.find_gpu", python_env)
+    loaded = loaded_by(
+        "import vllm_sizing as vs; vs.plan, vs.Workload, vs.EngineArgs, vs.find_gpu", python_env
+    )
 
     assert "vllm_sizing.sizing.planner" in loaded
     assert not loaded & set(HEAVY) - before
@@ -89,7 +89,11 @@ def test_every_name_that_is_loaded_lazily_is_public():
 
 
 def test_every_error_is_public():
-    classes = {name for name, value in vars(errors).items() if isinstance(value, type) and value.__module__ == errors.__name__}
+    classes = {
+        name
+        for name, value in vars(errors).items()
+        if isinstance(value, type) and value.__module__ == errors.__name__
+    }
 
     assert classes <= set(vllm_sizing.__all__)
 
@@ -105,7 +109,5 @@ def test_public_values_pickle_by_their_public_class():
     assert pickle.loads(pickle.dumps(workload)) == workload  # noqa: S301
 
 
-def test_package_holds_its_data():
-    package = os.path.dirname(vllm_sizing.__file__)
-
-    assert os.path.isfile(os.path.join(package, "py.typed"))
+def test_the_package_says_that_it_is_typed():
+    assert files(vllm_sizing).joinpath("py.typed").is_file()

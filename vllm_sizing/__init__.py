@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-
 if TYPE_CHECKING:
     from typing import Any
 
@@ -106,9 +105,7 @@ _NAMES_BY_MODULE = {
     "specs.findings": "Finding",
     "specs.gpu": "Cluster GpuSpec",
     "specs.model": "ModelSpec",
-    "specs.plan": (
-        "Alternative Decision Estimate KvCache KvGroup MemoryBudget MemoryPart Performance Plan"
-    ),
+    "specs.plan": ("Alternative Decision Estimate KvCache KvGroup MemoryBudget MemoryPart Performance Plan"),
     "specs.request": "PlanRequest Policy",
     "specs.workload": "LatencyTarget Workload",
 }

@@ -1,0 +1,28 @@
+import vllm_sizing
+
+project = "vllm-sizing"
+author = "The vllm-sizing authors"
+release = version = vllm_sizing.__version__
+copyright = author  # noqa: A001  (Sphinx reads this name)
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx_click",
+    "sphinx_copybutton",
+]
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_title = f"vllm-sizing {release}"
+
+myst_enable_extensions = ["colon_fence"]
+myst_heading_anchors = 3
+
+autodoc_class_signature = "separated"
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"
+napoleon_use_ivar = True
+
+copybutton_only_copy_prompt_lines = True
+copybutton_prompt_text = "$ "

@@ -1,0 +1,106 @@
+"""
+How fast we are, against the targets: ``nox -s bench`` or ``python tests/bench.py``.
+
+plan() is judged by its median.  Processes are timed interleaved, so that a busy machine slows all
+of them alike, and judged by their best run.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import time
+
+import vllm_sizing as vs
+
+MODEL = "Qwen/Qwen3-8B"
+GPU = "h100-sxm"
+PLAN_MS = 0.5
+
+
+def plan_ms(runs):
+    """
+    Milliseconds of one plan() on a loaded ModelSpec; each call asks something new.
+    """
+    model, gpu = vs.load_model(MODEL), vs.find_gpu(GPU)
+    times = []
+    for concurrency in range(1, runs + 1):
+        workload = vs.Workload(input_tokens=1024, output_tokens=256, concurrency=concurrency)
+        start = time.perf_counter()
+        vs.plan(model, gpu, workload)
+        times.append((time.perf_counter() - start) * 1e3)
+    return times[len(times) // 10 :]
+
+
+def process_ms(commands, runs):
+    """
+    Milliseconds of each command as a whole process, by command.
+    """
+    env = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    times = [[] for _ in commands]
+    for _ in range(runs + 1):
+        for command, column in zip(commands, times, strict=True):
+            start = time.perf_counter()
+            subprocess.run([sys.executable, *command], env=env, check=True, stdout=subprocess.DEVNULL)
+            column.append((time.perf_counter() - start) * 1e3)
+    return [column[1:] for column in times]
+
+
+def main():
+    """
+    Prints the table; exit code 1 if a figure misses its target by more than the tolerance.
+    """
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=15, help="processes per command (default 15)")
+    parser.add_argument(
+        "--tolerance", type=float, default=0.1, help="share over the target that still passes"
+    )
+    options = parser.parse_args()
+
+    plans = plan_ms(options.runs * 40)
+    bare, attrs, ours, libraries, plan_json, help_ = process_ms(
+        [
+            ["-c", "pass"],
+            ["-c", "import attrs"],
+            ["-c", "import vllm_sizing"],
+            ["-c", "import attrs, cattrs, click"],
+            ["-m", "vllm_sizing", "plan", MODEL, "--gpu", GPU, "--json"],
+            ["-m", "vllm_sizing", "--help"],
+        ],
+        options.runs,
+    )
+    base = min(bare)
+    rows = [
+        ("plan() of a loaded ModelSpec, ms", min(plans), statistics.median(plans), PLAN_MS),
+        ("import vllm_sizing / import attrs", *ratio(ours, attrs, base), 2.0),
+        ("vllm-sizing --help / import attrs", *ratio(help_, attrs, base), 3.0),
+        ("plan --json / import attrs, cattrs, click", *ratio(plan_json, libraries, 0.0), 1.5),
+    ]
+    print(f"{'':42} {'best':>8} {'median':>8} {'target':>8}")
+    missed = []
+    for name, best, median, target in rows:
+        print(f"{name:42} {best:8.3f} {median:8.3f} {target:8.2f}")
+        judged = median if target == PLAN_MS else best
+        if judged > target * (1 + options.tolerance):
+            missed.append(name)
+    print(
+        f"\nwhole processes, best of {options.runs}, ms: bare interpreter {base:.1f}, import attrs {min(attrs):.1f},"
+    )
+    print(f"  import vllm_sizing {min(ours):.1f}, --help {min(help_):.1f}, plan --json {min(plan_json):.1f}")
+    if missed:
+        sys.exit("missed: " + "; ".join(missed))
+
+
+def ratio(ours, theirs, base):
+    """
+    Best and median of two columns as ratios over a base.
+    """
+    return (
+        (min(ours) - base) / (min(theirs) - base),
+        (statistics.median(ours) - base) / (statistics.median(theirs) - base),
+    )
+
+
+if __name__ == "__main__":
+    main()
