@@ -80,7 +80,7 @@ def parse_tokens(text: str) -> int:
     >>> parse_tokens("32k"), parse_tokens("32K"), parse_tokens("25.6k")
     (32000, 32768, 25600)
     """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)([kKmMgGtT]?)\s*", text)
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)([kKmMgGtT]?)\s*", text, re.ASCII)
     if match is None:
         message = f"{text!r} is not a number of tokens; write 32768, 32k (32,000) or 32K (32,768)"
         raise InvalidValueError(message, field="tokens", value=text)

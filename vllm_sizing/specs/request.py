@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import attrs
 
-from vllm_sizing.specs.checks import not_negative, not_negative_or_none, one_of, positive
+from vllm_sizing.specs.checks import not_negative, not_negative_or_none, one_of, positive, positive_or_none
 from vllm_sizing.specs.engine import EngineArgs
 from vllm_sizing.specs.workload import Workload
 
@@ -46,13 +46,19 @@ class PlanRequest:
     Attributes:
         model: Hub id, catalog name, folder or config.json.
 
-        gpu: Catalog name or alias, or ``auto``.
+        gpu: Catalog name or alias, or ``auto``: the GPUs of this machine.
+
+        num_gpus: Per node; None: every GPU of this machine for ``auto``, else 1.
+
+        memory_bytes: Of one GPU, instead of the catalog's or the driver's figure.
+
+        params_b: Billions of parameters: a rough model of this size instead of reading ``model``.
     """
 
     model: str
     revision: str | None = None
     gpu: str = "auto"
-    num_gpus: int = attrs.field(default=1, validator=positive)
+    num_gpus: int | None = attrs.field(default=None, validator=positive_or_none)
     num_nodes: int = attrs.field(default=1, validator=positive)
     interconnect: str | None = None
     memory_bytes: int | None = None
