@@ -48,6 +48,16 @@ def typing(session: nox.Session) -> None:
     session.run("mypy")
 
 
+@nox.session(requires=["build"])
+def pyright(session: nox.Session) -> None:
+    """
+    Pyright's opinion of the same program, against the installed wheel.
+    """
+    _install_wheel(session)
+    session.install(*_group("pyright"))
+    session.run("pyright", "--pythonpath", f"{session.bin}/python")
+
+
 @nox.session
 def imports(session: nox.Session) -> None:
     """

@@ -120,13 +120,10 @@ def test_every_block_of_a_page_says_what_it_is(page):
     assert languages <= {*CHECKS, *NOT_CHECKED, "python"}
 
 
-def modules():
-    for module in pkgutil.walk_packages(vllm_sizing.__path__, "vllm_sizing."):
-        if not module.name.endswith("__main__"):
-            yield module.name
+MODULES = [module.name for module in pkgutil.walk_packages(vllm_sizing.__path__, "vllm_sizing.")]
 
 
-@pytest.mark.parametrize("name", modules())
+@pytest.mark.parametrize("name", MODULES)
 def test_examples_in_docstrings_are_true(name):
     results = doctest.testmod(importlib.import_module(name), optionflags=FLAGS)
 
