@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import attrs
 
-from vllm_sizing.specs.checks import positive, positive_or_none
+from vllm_sizing.specs.checks import above_zero_or_none, not_negative_or_none, one_of, positive
 
 
 @attrs.frozen(kw_only=True, cache_hash=True)
@@ -21,16 +21,22 @@ class GpuSpec:
 
         free_memory_bytes: What was free when the GPU was detected; None if nobody looked.
 
-        memory_bandwidth_bytes_per_s: Datasheet figure.
+        memory_bandwidth_bytes_per_s: Datasheet figure; None where it is not known.
 
         peak_flops: Dense tensor-core peak by dtype (``bf16``, ``fp16``, ``fp8``, ``fp4``,
             ``int8``), operations per second.  A dtype that is missing has no native units.
 
         compute_capability: (major, minor) for NVIDIA, None for others.
 
-        link: ``nvlink``, ``pcie``, ``xgmi`` or ``none``: how GPUs of one node reach each other.
+        link: How GPUs of one node reach each other: ``nvlink``, ``pcie``, ``none``, or a vendor's
+            own (``xgmi``, ``roce``, ``xelink``, ``ici``).
 
-        link_bytes_per_s: One direction, one GPU, all links together.
+        link_bytes_per_s: One direction, one GPU, all links together.  A GPU with ``pcie`` that has
+            this figure can be bridged by NVLink, with parts that are sold apart.
+
+        pcie_bytes_per_s: One direction, to the host.
+
+        integrated: It shares the memory of its host.
 
         product_names: What nvidia-smi prints for it.
 
@@ -45,13 +51,15 @@ class GpuSpec:
     vendor: str = "nvidia"
     architecture: str = ""
     memory_bytes: int = attrs.field(validator=positive)
-    free_memory_bytes: int | None = attrs.field(default=None, validator=positive_or_none)
-    memory_bandwidth_bytes_per_s: float | None = None
+    free_memory_bytes: int | None = attrs.field(default=None, validator=not_negative_or_none)
+    memory_bandwidth_bytes_per_s: float | None = attrs.field(default=None, validator=above_zero_or_none)
     peak_flops: tuple[tuple[str, float], ...] = ()
     compute_capability: tuple[int, int] | None = None
-    link: str = "pcie"
-    link_bytes_per_s: float | None = None
-    pcie_bytes_per_s: float | None = None
+    link: str = attrs.field(
+        default="pcie", validator=one_of("nvlink", "pcie", "none", "xgmi", "roce", "xelink", "ici")
+    )
+    link_bytes_per_s: float | None = attrs.field(default=None, validator=above_zero_or_none)
+    pcie_bytes_per_s: float | None = attrs.field(default=None, validator=above_zero_or_none)
     tdp_w: float | None = None
     integrated: bool = False
     source: str = ""
