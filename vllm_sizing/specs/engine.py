@@ -8,6 +8,7 @@ Names, meaning and spelling follow ``vllm serve`` of vLLM 0.33 (``engine/arg_uti
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import NoneType
 from typing import Any
 
 import attrs
@@ -21,25 +22,38 @@ from vllm_sizing.specs.checks import (
 )
 
 
-def _frozen_items(value: Mapping[str, Any] | tuple[tuple[str, Any], ...] | None) -> Any:
+class JsonObject(tuple[tuple[str, Any], ...]):
     """
-    A mapping as a sorted tuple of items, so that the class stays hashable.
+    A JSON object that can be hashed: its items, sorted by name.  ``dict()`` of it is one level.
     """
-    if value is None:
-        return None
+
+    __slots__ = ()
+
+
+def thaw(value: Any) -> Any:
+    """
+    A frozen JSON value as plain dicts and lists.
+
+    >>> thaw(EngineArgs(limit_mm_per_prompt={"image": 2}).limit_mm_per_prompt)
+    {'image': 2}
+    """
+    if isinstance(value, JsonObject):
+        return {name: thaw(item) for name, item in value}
     if isinstance(value, tuple):
-        return value
-    if not isinstance(value, Mapping):
-        message = f"{value!r} must be a JSON object, for example {{\"image\": 1}}"
-        raise InvalidValueError(message, field="engine_args", value=value)
-    return tuple(sorted((str(name), _freeze(item)) for name, item in value.items()))
+        return [thaw(item) for item in value]
+    return value
 
 
 def _freeze(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return tuple(sorted((str(name), _freeze(item)) for name, item in value.items()))
-    if isinstance(value, (list, tuple)):
+        items = {str(name): _freeze(item) for name, item in value.items()}
+        return JsonObject((name, items[name]) for name in sorted(items))
+    if isinstance(value, (list, tuple)) and not isinstance(value, JsonObject):
         return tuple(_freeze(item) for item in value)
+    finite = not isinstance(value, float) or value - value == 0
+    if not finite or not isinstance(value, (str, int, float, JsonObject, NoneType)):
+        message = f"{value!r} cannot stand in JSON; use text, finite numbers, true, false, lists and objects"
+        raise InvalidValueError(message, field="engine_args", value=value)
     return value
 
 
@@ -78,7 +92,37 @@ def _string(_: Any, attribute: Any, value: Any) -> None:
 
 
 def _mapping() -> Any:
-    return attrs.field(default=None, converter=_frozen_items)
+    return attrs.field(default=None, converter=_freeze, validator=attrs.validators.optional(_object))
+
+
+def _object(_: Any, attribute: Any, value: Any) -> None:
+    if not isinstance(value, JsonObject):
+        message = f'{attribute.name} is {value!r}; it must be a JSON object, for example {{"image": 1}}'
+        raise InvalidValueError(message, field=attribute.name, value=value)
+
+
+def _words() -> Any:
+    return attrs.field(default=None, converter=_freeze, validator=attrs.validators.optional(_list_of_words))
+
+
+def _list_of_words(_: Any, attribute: Any, value: Any) -> None:
+    if not isinstance(value, tuple) or not value or not all(isinstance(word, str) and word for word in value):
+        message = f"{attribute.name} is {value!r}; it must be a list of words"
+        raise InvalidValueError(message, field=attribute.name, value=value)
+
+
+def _counts(_: Any, attribute: Any, value: Any) -> None:
+    if not isinstance(value, tuple) or not value:
+        message = f"{attribute.name} is {value!r}; it must be a list of integers"
+        raise InvalidValueError(message, field=attribute.name, value=value)
+    for number in value:
+        positive_or_none(_, attribute, number)
+
+
+def _level(_: Any, attribute: Any, value: Any) -> None:
+    if value is not None and (type(value) is not int or not 0 <= value <= 3):
+        message = f"{attribute.name} is {value!r}; it must be 0, 1, 2 or 3"
+        raise InvalidValueError(message, field=attribute.name, value=value)
 
 
 DTYPES = ("auto", "half", "float16", "bfloat16", "float", "float32")
@@ -111,6 +155,7 @@ class EngineArgs:
     limit_mm_per_prompt: Any = _mapping()
     mm_processor_kwargs: Any = _mapping()
     skip_mm_profiling: bool | None = _switch()
+    mm_encoder_only: bool | None = _switch()
     mm_encoder_tp_mode: str | None = attrs.field(
         default=None, validator=one_of("weights", "data", or_none=True)
     )
@@ -119,12 +164,18 @@ class EngineArgs:
     tensor_parallel_size: int | None = _int()
     pipeline_parallel_size: int | None = _int()
     data_parallel_size: int | None = _int()
+    data_parallel_size_local: int | None = _int()
+    prefill_context_parallel_size: int | None = _int()
     decode_context_parallel_size: int | None = _int()
     enable_expert_parallel: bool | None = _switch()
+    all2all_backend: str | None = _text()
+    nnodes: int | None = _int()
+    distributed_executor_backend: str | None = _text()
     # memory and cache
     gpu_memory_utilization: float | None = attrs.field(default=None, validator=fraction_or_none)
     kv_cache_memory_bytes: int | None = _int()
     kv_cache_dtype: str | None = _text()
+    kv_cache_dtype_skip_layers: Any = _words()
     block_size: int | None = _int()
     num_gpu_blocks_override: int | None = _int()
     enable_prefix_caching: bool | None = _switch()
@@ -140,6 +191,7 @@ class EngineArgs:
     )
     mamba_block_size: int | None = _int()
     cpu_offload_gb: float | None = _number()
+    kv_offloading_size: float | None = _number()
     # scheduling
     max_num_seqs: int | None = _int()
     max_num_batched_tokens: int | None = _int()
@@ -151,8 +203,11 @@ class EngineArgs:
     # kernels
     attention_backend: str | None = _text()
     moe_backend: str | None = _text()
+    optimization_level: int | None = attrs.field(default=None, validator=_level)
     compilation_config: Any = _mapping()
-    cudagraph_capture_sizes: Any = attrs.field(default=None, converter=_freeze)
+    cudagraph_capture_sizes: Any = attrs.field(
+        default=None, converter=_freeze, validator=attrs.validators.optional(_counts)
+    )
     max_cudagraph_capture_size: int | None = attrs.field(default=None, validator=not_negative_or_none)
     # additions
     enable_lora: bool | None = _switch()
@@ -170,11 +225,8 @@ class EngineArgs:
         >>> EngineArgs(max_model_len=4096).fixed()
         {'max_model_len': 4096}
         """
-        return {
-            name: value
-            for name in _NAMES
-            if (value := getattr(self, name)) is not None and value != ()
-        }
+        values = {name: getattr(self, name) for name in _NAMES if name != "extra_args" or self.extra_args}
+        return {name: value for name, value in values.items() if value is not None}
 
 
 _NAMES = tuple(field.name for field in attrs.fields(EngineArgs))
