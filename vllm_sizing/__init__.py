@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from vllm_sizing.sizing.planner import plan
     from vllm_sizing.sources.gpus import detect_gpus
     from vllm_sizing.sources.load import load_model
+    from vllm_sizing.sources.request import plan_request
     from vllm_sizing.specs.engine import EngineArgs
     from vllm_sizing.specs.findings import Finding
     from vllm_sizing.specs.gpu import Cluster, GpuSpec
@@ -85,6 +86,7 @@ __all__ = [
     "load_model",
     "model_from_config",
     "plan",
+    "plan_request",
     "render",
     "to_text",
 ]
@@ -101,6 +103,7 @@ _NAMES_BY_MODULE = {
     "sizing.planner": "plan",
     "sources.gpus": "detect_gpus",
     "sources.load": "load_model",
+    "sources.request": "plan_request",
     "specs.engine": "EngineArgs",
     "specs.findings": "Finding",
     "specs.gpu": "Cluster GpuSpec",

@@ -33,6 +33,11 @@ def planning(model: vs.ModelSpec, gpu: vs.GpuSpec) -> vs.Plan:
     )
 
 
+def planning_by_name() -> None:
+    request = vs.PlanRequest(model="Qwen/Qwen3-32B", gpu="h100-sxm", num_gpus=2)
+    assert_type(vs.plan_request(request), vs.Plan)
+
+
 def answers(p: vs.Plan) -> None:
     assert_type(p.fits, bool)
     assert_type(p.oom_risk, str)
@@ -95,5 +100,4 @@ def errors() -> str:
 
 
 CLUSTER: vs.Cluster
-REQUEST: vs.PlanRequest
 VERSION: str = vs.__version__
