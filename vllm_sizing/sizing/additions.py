@@ -1,0 +1,105 @@
+"""
+What LoRA slots and draft models add to a rank.
+
+Source: vLLM 0.33 ``lora/layers``, ``lora/model_manager.py``, ``v1/worker/gpu/spec_decode``.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from vllm_sizing.errors import UnsupportedError
+from vllm_sizing.sizing.layout import Layout, part_on_rank
+from vllm_sizing.sizing.weights import Loading, weights_of
+from vllm_sizing.specs.engine import EngineArgs
+from vllm_sizing.specs.model import ModelSpec, Part, WeightTensor
+from vllm_sizing.units import DTYPE_BYTES, ceil_div
+
+DEFAULT_MAX_LORAS = 1
+DEFAULT_MAX_LORA_RANK = 16
+
+
+def speculation(args: EngineArgs) -> dict[str, Any]:
+    """
+    speculative_config as a dict; empty without speculation.
+    """
+    return dict(args.speculative_config or ())
+
+
+def num_speculative_tokens(args: EngineArgs) -> int:
+    """
+    Draft tokens per step; 0 without speculation.
+    """
+    config = speculation(args)
+    number = config.get("num_speculative_tokens", 1) if config else 0
+    if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number <= 1024:
+        message = f"speculative_config has num_speculative_tokens {number!r}; it must be an integer from 1 to 1024"
+        raise UnsupportedError(message, field="speculative_config", value=number)
+    return number
+
+
+@lru_cache(maxsize=256)
+def draft_bytes(model: ModelSpec, method: str, layout: Layout, loading: Loading) -> int:
+    """
+    Bytes of the checkpoint's own draft layers on the last stage's ranks.
+
+    Raises:
+        UnsupportedError: The checkpoint brings no draft of this kind.
+    """
+    draft = model.draft
+    if draft is None or draft.method != method:
+        message = f"speculative_config asks for {method}, but {model.name} has no such draft layers"
+        raise UnsupportedError(message, field="speculative_config", value=method)
+    return weights_of(draft.tensors, model.num_layers, layout, loading)[-1].num_bytes
+
+
+def lora_bytes(model: ModelSpec, layout: Layout, args: EngineArgs, dtype: str) -> int:
+    """
+    Bytes of the LoRA slots on a rank (pipeline stages hold their share of the layers).
+    """
+    if not args.enable_lora:
+        return 0
+    if "no_lora" in model.traits:
+        message = f"enable_lora is True, but vLLM has no LoRA for {model.architecture}"
+        raise UnsupportedError(message, field="enable_lora", value=True)
+    slots = args.max_loras or DEFAULT_MAX_LORAS
+    rank = args.max_lora_rank or DEFAULT_MAX_LORA_RANK
+    lora_dtype = dtype if args.lora_dtype in (None, "auto") else args.lora_dtype
+    if lora_dtype not in DTYPE_BYTES:
+        message = f"lora_dtype is {lora_dtype!r}; it must be auto, float16 or bfloat16"
+        raise UnsupportedError(message, field="lora_dtype", value=lora_dtype)
+    return _slot_elements(model, layout, rank, bool(args.fully_sharded_loras)) * slots * DTYPE_BYTES[lora_dtype]
+
+
+@lru_cache(maxsize=256)
+def _slot_elements(model: ModelSpec, layout: Layout, rank: int, fully_sharded: bool) -> int:
+    total = 0
+    for tensor in model.tensors:
+        if tensor.lora and tensor.tower == "language":
+            total += _tensor_slot(tensor, layout, rank) * max(len(tensor.layers), 1) * tensor.count
+    return ceil_div(total, layout.pipeline)
+
+
+def _tensor_slot(tensor: WeightTensor, layout: Layout, rank: int) -> int:
+    """
+    A and B of one tensor for one adapter: ``A: rank x in``, ``B: out x rank`` for every fused part.
+    """
+    if tensor.role in ("embedding", "lm_head"):
+        return rank * sum(tensor.shape)
+    if tensor.role == "experts":
+        experts, rows, cols = tensor.shape
+        experts = ceil_div(experts, layout.expert_ranks)
+        tensor_size = 1 if layout.expert_ranks > 1 else layout.tensor
+        if tensor.shard.axis == 1:
+            parts = len(tensor.shard.parts)
+            return experts * rank * (parts * cols + rows // tensor_size)
+        return experts * rank * (rows + cols // tensor_size)
+    rows, cols = tensor.shape
+    parts = tensor.shard.parts or (Part(rows),)
+    if tensor.shard.axis == 1:
+        return rank * (cols // layout.tensor + rows)
+    if tensor.shard.axis is None:
+        return rank * (len(parts) * cols + rows)
+    local = sum(part_on_rank(part, layout.tensor, tensor.name) for part in parts)
+    return rank * (len(parts) * cols + local)

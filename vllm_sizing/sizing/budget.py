@@ -1,0 +1,195 @@
+"""
+The budget of the fullest GPU: from what vLLM requests to what is left for the KV cache.
+
+Source: vLLM 0.33 ``v1/worker/gpu_worker.py:Worker.determine_available_memory``,
+``utils/mem_utils.py:memory_profiling``; earlier releases through `defaults.Rules`.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import attrs
+
+from vllm_sizing.errors import UnsupportedError
+from vllm_sizing.sizing.additions import draft_bytes, lora_bytes, speculation
+from vllm_sizing.sizing.kv_cache import CacheLayout, cache_layout
+from vllm_sizing.sizing.overhead import Overhead, Start, estimate_overhead
+from vllm_sizing.sizing.setup import Setup
+from vllm_sizing.sizing.weights import stage_weights
+from vllm_sizing.specs.model import CacheLayer, ModelSpec
+from vllm_sizing.specs.plan import Estimate, MemoryBudget, MemoryPart
+from vllm_sizing.units import GIB
+
+SIGMAS_OF_80_PERCENT = 1.2816
+
+
+@attrs.frozen(kw_only=True)
+class Numbers:
+    """
+    The memory of one start, before anything is said about requests.
+
+    Attributes:
+        available_bytes: For the KV cache, by pipeline stage; low, mid and high.
+
+        exact: The KV pool was given (``kv_cache_memory_bytes``), nothing is modelled.
+    """
+
+    memory: MemoryBudget
+    cache: CacheLayout
+    available_bytes: tuple[int, ...]
+    available_low: tuple[int, ...]
+    available_high: tuple[int, ...]
+    exact: bool
+
+
+def measure(setup: Setup, max_model_len: int, *, headroom_bytes: int = 0, overhead_bytes: int | None = None) -> Numbers:
+    """
+    Every byte of the fullest GPU and the cache layout.
+
+    Raises:
+        UnsupportedError: vLLM would refuse these settings.
+    """
+    model, gpu, args, layout = setup.model, setup.gpu, setup.args, setup.layout
+    stages = stage_weights(model, layout, setup.loading)
+    lora = lora_bytes(model, layout, args, setup.dtype)
+    draft = _draft(setup)
+    cache = cache_layout(
+        _cache_layers(model, setup), model.num_layers, layout.pipeline, setup.cache, setup.attention, setup.rules
+    )
+    overhead = overhead_of(setup, max_model_len, cache.block_size)
+    if overhead_bytes is not None:
+        overhead = _fixed(overhead_bytes)
+    requested = gpu.memory_bytes * setup.gpu_memory_utilization
+    requested_bytes = math.ceil(requested) if setup.rules.ceil_requested else int(requested)
+    requested_bytes = min(requested_bytes, gpu.memory_bytes)
+    loaded = [stage.num_bytes + lora for stage in stages]
+    loaded[-1] += draft
+    offloaded = min(int((args.cpu_offload_gb or 0) * GIB), max(stage.num_bytes for stage in stages))
+    loaded = [max(lora, amount - offloaded) for amount in loaded]
+    fullest = max(range(len(stages)), key=lambda stage: loaded[stage])
+    given = args.kv_cache_memory_bytes
+    low, mid, high = _spent(overhead)
+    if given is not None:
+        available = lows = highs = (given,) * len(stages)
+    else:
+        available = tuple(requested_bytes - amount - mid for amount in loaded)
+        lows = tuple(amount - (high - mid) for amount in available)
+        highs = tuple(amount + (mid - low) for amount in available)
+    memory = MemoryBudget(
+        total_bytes=gpu.memory_bytes,
+        requested_bytes=requested_bytes,
+        weights_bytes_per_gpu=stages[fullest].num_bytes - offloaded,
+        lora_bytes=lora,
+        draft_bytes=draft,
+        activation_peak_bytes=int(overhead.activation_peak.mid),
+        non_torch_bytes=int(overhead.non_torch.mid) + overhead.resident_bytes,
+        cuda_graph_bytes=int(overhead.cuda_graphs.mid),
+        cuda_graph_estimate_bytes=overhead.cuda_graph_estimate_bytes,
+        kv_cache_bytes=available[fullest],
+        activation_peak_bytes_interval=overhead.activation_peak,
+        non_torch_bytes_interval=_shifted(overhead.non_torch, overhead.resident_bytes),
+        cuda_graph_bytes_interval=overhead.cuda_graphs,
+        kv_cache_bytes_interval=Estimate(
+            lows[fullest], available[fullest], highs[fullest],
+            "exact" if given is not None else "modelled overhead, independent errors",
+        ),
+        offloaded_bytes_per_gpu=offloaded,
+        weight_parts=tuple(
+            MemoryPart(name=name, num_bytes=amount, quality="rough" if model.rough else "exact")
+            for name, amount in stages[fullest].parts
+        ),
+    )  # fmt: skip
+    return Numbers(
+        memory=memory,
+        cache=cache,
+        available_bytes=available,
+        available_low=lows,
+        available_high=highs,
+        exact=given is not None,
+    )
+
+
+def _draft(setup: Setup) -> int:
+    config = speculation(setup.args)
+    method = config.get("method")
+    if not config or method in ("ngram", "ngram_gpu", "suffix"):
+        return 0
+    if config.get("model") is not None or not isinstance(method, str):
+        message = f"speculative_config {config} names a draft model of its own, which is not modelled; use mtp or ngram"
+        raise UnsupportedError(message, field="speculative_config", value=config)
+    # vLLM 0.33 config/speculative.py folds the models' own spellings (deepseek_mtp, ...) into mtp.
+    method = "mtp" if method.endswith("mtp") else method
+    return draft_bytes(setup.model, method, setup.layout, setup.loading)
+
+
+def _cache_layers(model: ModelSpec, setup: Setup) -> tuple[CacheLayer, ...]:
+    method = speculation(setup.args).get("method")
+    if model.draft is not None and isinstance(method, str) and method.endswith("mtp"):
+        return model.cache_layers + model.draft.cache_layers
+    return model.cache_layers
+
+
+def overhead_of(setup: Setup, max_model_len: int, block_size: int) -> Overhead:
+    """
+    The modelled parts of a start.
+    """
+    layout = setup.layout
+    return _overhead(
+        Start(
+            model=setup.model,
+            gpu=setup.gpu,
+            rules=setup.rules,
+            tensor=layout.tensor,
+            pipeline=layout.pipeline,
+            data=layout.data,
+            expert=layout.expert,
+            dtype=setup.dtype,
+            kv_cache_dtype=setup.cache.kv_cache_dtype,
+            max_num_batched_tokens=setup.max_num_batched_tokens,
+            max_num_seqs=setup.max_num_seqs,
+            max_model_len=max_model_len,
+            block_size=block_size,
+            capture_sizes=setup.capture_sizes,
+            v2_runner=setup.v2_runner,
+            profile_encoders=setup.profile_encoders,
+            speculative_tokens=setup.speculative_tokens,
+            pooling=setup.pooling,
+        )
+    )
+
+
+@lru_cache(maxsize=512)
+def _overhead(start: Start) -> Overhead:
+    return estimate_overhead(start)
+
+
+def _fixed(overhead_bytes: int) -> Overhead:
+    """
+    The user's own figure for everything that is modelled.
+    """
+    whole = Estimate(overhead_bytes, overhead_bytes, overhead_bytes, "given by the user")
+    nothing = Estimate(0, 0, 0, "included in the user's figure")
+    return Overhead(
+        activation_peak=whole, non_torch=nothing, cuda_graphs=nothing, cuda_graph_estimate_bytes=0, resident_bytes=0
+    )
+
+
+def _spent(overhead: Overhead) -> tuple[int, int, int]:
+    """
+    What the modelled parts take from the KV cache: low, mid, high, errors taken as independent.
+    """
+    parts = (overhead.activation_peak, overhead.non_torch)
+    mid = int(sum(part.mid for part in parts)) + overhead.cuda_graph_estimate_bytes + overhead.resident_bytes
+    subtracted = overhead.cuda_graphs if overhead.cuda_graph_estimate_bytes else None
+    uncertain = (*parts, subtracted) if subtracted else parts
+    below = math.sqrt(sum((part.mid - part.low) ** 2 for part in uncertain))
+    above = math.sqrt(sum((part.high - part.mid) ** 2 for part in uncertain))
+    return mid - int(below), mid, mid + int(above)
+
+
+def _shifted(estimate: Estimate, amount: int) -> Estimate:
+    if not amount:
+        return estimate
+    return Estimate(estimate.low + amount, estimate.mid + amount, estimate.high + amount, estimate.basis)

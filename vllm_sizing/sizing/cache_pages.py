@@ -1,0 +1,247 @@
+"""
+One layer's page: what a block of tokens (or a request's state) takes on one rank.
+
+Source: vLLM 0.33 ``v1/kv_cache_interface.py`` and the backends' ``customize_spec``.
+"""
+
+from __future__ import annotations
+
+import math
+
+import attrs
+
+from vllm_sizing.errors import UnsupportedError
+from vllm_sizing.sizing.attention import AttentionChoice
+from vllm_sizing.sizing.kv_formats import head_token_bytes, mla_token_bytes
+from vllm_sizing.sizing.layout import part_on_rank
+from vllm_sizing.specs.model import (
+    CacheLayer,
+    ChunkedLocal,
+    CompressedMla,
+    CrossAttention,
+    FullAttention,
+    MlaAttention,
+    Part,
+    RecurrentState,
+    SlidingWindow,
+)
+from vllm_sizing.units import DTYPE_BYTES, ceil_div, round_up
+
+
+@attrs.frozen(kw_only=True, cache_hash=True)
+class CacheSettings:
+    """
+    What decides pages and needs beside the model.
+
+    Attributes:
+        kv_cache_dtype: Resolved: never ``auto``.
+
+        block_size: The user's, None to let vLLM choose.
+
+        speculative_tokens: Lengthen recurrent states and add pages.
+
+        aligned_states: Recurrent states are kept for prefix caching (``mamba_cache_mode=align``).
+
+        checkpoint_alignment: Tokens between states that prefill can export; 0: it cannot.
+
+        encoder_tokens: Length of an encoder's output, for cross attention.
+    """
+
+    tensor: int
+    decode_context: int = 1
+    kv_cache_dtype: str
+    model_dtype: str
+    conv_dtype: str
+    ssm_dtype: str | None = None
+    block_size: int | None = None
+    speculative_tokens: int = 0
+    aligned_states: bool = False
+    checkpoint_alignment: int = 0
+    state_blocks: int = 1
+    disable_hybrid: bool = False
+    encoder_tokens: int = 0
+
+
+@attrs.frozen(kw_only=True, cache_hash=True)
+class Page:
+    """
+    A page and the layers that have it.
+
+    Attributes:
+        family: Layers of one family can share a block table: ``full``, ``window``, ``chunk``,
+            ``mamba``, ``mla_window``, ``cross``, ``ring``.
+
+        num_bytes: Of one page, padding included.
+
+        geometry: What else must be equal for layers to be interchangeable.
+
+        span: Window or chunk length in tokens.
+
+        fixed_blocks: Pages of one request where their number does not depend on its length.
+
+        sharded: Context-parallel decode divides its tokens.
+
+        paddable: Its page may be padded to a larger one.
+    """
+
+    family: str
+    kind: str
+    layers: tuple[int, ...]
+    block_size: int
+    num_bytes: int
+    geometry: tuple[object, ...] = ()
+    span: int = 0
+    fixed_blocks: int = 0
+    sharded: bool = True
+    paddable: bool = True
+    draft: bool = False
+
+    def blocks_for(self, num_tokens: int, in_flight: int, decode_context: int, extra: int = 0) -> int:
+        """
+        Pages that one request of so many tokens holds at its peak.
+        """
+        family = self.family
+        if family == "full":
+            if decode_context > 1 and self.sharded:
+                num_tokens = ceil_div(num_tokens, decode_context)
+            return ceil_div(num_tokens, self.block_size)
+        if self.fixed_blocks:
+            return self.fixed_blocks
+        if family == "chunk":
+            return ceil_div(min(self.span + in_flight, num_tokens), self.block_size)
+        # The window need not start at the beginning of a block.
+        return ceil_div(min(self.span - 1 + extra + in_flight, num_tokens), self.block_size) + 1
+
+
+def attention_token_bytes(layer: FullAttention, settings: CacheSettings) -> int:
+    """
+    Bytes of one token of one layer on a rank.
+    """
+    heads = layer.num_kv_heads
+    local = part_on_rank(Part(heads, units=heads), settings.tensor, "KV heads")
+    return local * head_token_bytes(
+        settings.kv_cache_dtype, settings.model_dtype, layer.head_size, layer.head_size_v
+    )
+
+
+def state_bytes(layer: RecurrentState, settings: CacheSettings) -> int:
+    """
+    Bytes of one request's state of one layer on a rank.
+    """
+    total = 0
+    for state in layer.states:
+        columns = sum(part_on_rank(part, settings.tensor, f"{layer.kind} state") for part in state.columns)
+        rows = state.rows + (settings.speculative_tokens if state.grows else 0)
+        if state.dtype == "model":
+            dtype = settings.conv_dtype
+        elif state.dtype == "ssm":
+            dtype = settings.ssm_dtype or layer.ssm_dtype or settings.conv_dtype
+        else:
+            dtype = state.dtype
+        total += rows * columns * state.depth * DTYPE_BYTES[dtype]
+    return total
+
+
+def build_pages(
+    layers: tuple[CacheLayer, ...], settings: CacheSettings, choice: AttentionChoice
+) -> tuple[tuple[Page, ...], int]:
+    """
+    The pages of all cache layers, and the block size that vLLM settles on.
+    """
+    states = [layer for layer in layers if isinstance(layer, RecurrentState)]
+    block_size, state_page = choice.block_size, 0
+    if states:
+        attention = [layer for layer in layers if isinstance(layer, (FullAttention, MlaAttention))]
+        state_page = max(state_bytes(layer, settings) for layer in states)
+        if attention and state_page:
+            block_size, state_page = _aligned_block(attention[0], state_page, settings, choice)
+    pages: list[Page] = []
+    for layer in layers:
+        pages.extend(_pages_of(layer, settings, choice, block_size, state_page))
+    return tuple(page for page in pages if page.layers), block_size
+
+
+def _aligned_block(
+    layer: FullAttention | MlaAttention, state_page: int, settings: CacheSettings, choice: AttentionChoice
+) -> tuple[int, int]:
+    """
+    Attention's block grows until its page holds a recurrent state; the state's page is padded to it.
+
+    Source: ``platforms/interface.py:_align_hybrid_block_size``.
+    """
+    if isinstance(layer, MlaAttention):
+        per_token = mla_token_bytes(settings.kv_cache_dtype, settings.model_dtype, layer.head_size)
+        step = max(choice.kernel_block, choice.block_size, 128)
+    else:
+        per_token = choice.token_bytes or attention_token_bytes(layer, settings)
+        step = max(choice.kernel_block, choice.block_size)
+    if settings.aligned_states and settings.checkpoint_alignment:
+        step = math.lcm(step, settings.checkpoint_alignment)
+    block = max(choice.block_size, round_up(step * ceil_div(state_page, step * per_token), choice.kernel_block))
+    return block, block * per_token
+
+
+def _pages_of(
+    layer: CacheLayer, settings: CacheSettings, choice: AttentionChoice, block_size: int, state_page: int
+) -> list[Page]:
+    if isinstance(layer, RecurrentState):
+        number = (2 if settings.aligned_states else 1) + settings.speculative_tokens + (settings.state_blocks - 1)
+        size = max(state_page, state_bytes(layer, settings))
+        return [
+            Page(
+                family="mamba", kind=layer.kind, layers=layer.layers, block_size=block_size, num_bytes=size,
+                geometry=(layer.kind,), fixed_blocks=number, sharded=False,
+            )
+        ]  # fmt: skip
+    if isinstance(layer, MlaAttention):
+        return _mla_pages(layer, settings, block_size)
+    if isinstance(layer, CompressedMla):
+        return [_compressed_page(layer, settings, block_size)]
+    size = block_size * attention_token_bytes(layer, settings)
+    geometry = (layer.num_kv_heads, layer.head_size, layer.head_size_v)
+    common = {"layers": layer.layers, "block_size": block_size, "num_bytes": size, "geometry": geometry}
+    if isinstance(layer, SlidingWindow):
+        return [Page(family="window", kind="sliding_window", span=layer.window, **common)]  # type: ignore[arg-type]
+    if isinstance(layer, ChunkedLocal):
+        return [Page(family="chunk", kind="chunked_local_attention", span=layer.chunk, **common)]  # type: ignore[arg-type]
+    if isinstance(layer, CrossAttention):
+        number = ceil_div(settings.encoder_tokens, block_size)
+        return [Page(family="cross", kind="cross_attention", fixed_blocks=number, **common)]  # type: ignore[arg-type]
+    return [Page(family="full", kind="full_attention", **common)]  # type: ignore[arg-type]
+
+
+def _mla_pages(layer: MlaAttention, settings: CacheSettings, block_size: int) -> list[Page]:
+    per_token = mla_token_bytes(settings.kv_cache_dtype, settings.model_dtype, layer.head_size)
+    pages = [
+        Page(
+            family="full", kind="mla_attention", layers=layer.layers, block_size=block_size,
+            num_bytes=block_size * per_token, geometry=("mla", layer.head_size), paddable=False,
+        )
+    ]  # fmt: skip
+    if layer.indexer_bytes_per_token:
+        pages.append(
+            Page(
+                family="full", kind="sparse_indexer", layers=layer.indexer_layers or layer.layers,
+                block_size=block_size, num_bytes=block_size * layer.indexer_bytes_per_token,
+                geometry=("indexer", layer.indexer_bytes_per_token), paddable=False,
+            )
+        )  # fmt: skip
+    return pages
+
+
+def _compressed_page(layer: CompressedMla, settings: CacheSettings, block_size: int) -> Page:
+    sizes = dict(layer.bytes_per_state)
+    per_state = sizes.get(settings.kv_cache_dtype, sizes.get("", 0))
+    if not per_state:
+        message = f"kv_cache_dtype is {settings.kv_cache_dtype}, which this model's {layer.name} cache cannot store"
+        raise UnsupportedError(message, field="kv_cache_dtype", value=settings.kv_cache_dtype)
+    block = layer.block_size or block_size
+    size = ceil_div(block, layer.tokens_per_state) * per_state
+    if layer.alignment:
+        size = round_up(size, layer.alignment)
+    family = "ring" if layer.ring else "mla_window" if layer.window else "full"
+    return Page(
+        family=family, kind=layer.name, layers=layer.layers, block_size=block, num_bytes=size,
+        geometry=(layer.name, per_state, layer.tokens_per_state), span=layer.window,
+        fixed_blocks=1 if layer.ring else 0, paddable=False, sharded=not layer.window,
+    )  # fmt: skip

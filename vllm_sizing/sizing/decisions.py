@@ -1,0 +1,248 @@
+"""
+What the user left open, decided; each choice with its reason in numbers.
+
+A value that the user fixed is kept or refused, never altered.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from vllm_sizing.errors import UnsupportedError
+from vllm_sizing.sizing.alternatives import find_alternatives
+from vllm_sizing.sizing.defaults import Rules, batch_defaults
+from vllm_sizing.sizing.evaluate import Evaluation, evaluate
+from vllm_sizing.sizing.findings import collect_findings
+from vllm_sizing.sizing.layout import Layout
+from vllm_sizing.sizing.layouts import candidates, check_gpus, fixed_layout
+from vllm_sizing.sizing.performance import estimate_performance
+from vllm_sizing.sizing.reasons import explain
+from vllm_sizing.specs.engine import EngineArgs
+from vllm_sizing.specs.gpu import Cluster
+from vllm_sizing.specs.model import ModelSpec
+from vllm_sizing.specs.plan import Performance, Plan
+from vllm_sizing.specs.request import Policy
+from vllm_sizing.specs.workload import Workload
+from vllm_sizing.units import ceil_div
+
+LENGTH_STEP = 1024  # A decided max_model_len is a multiple of it.
+
+
+@attrs.frozen(kw_only=True)
+class Question:
+    """
+    Everything that `plan` was asked, checked.
+    """
+
+    model: ModelSpec
+    cluster: Cluster
+    workload: Workload
+    args: EngineArgs
+    policy: Policy
+    rules: Rules
+
+
+@attrs.frozen(kw_only=True)
+class Candidate:
+    """
+    One layout, settled and measured.
+
+    Attributes:
+        args: The user's arguments with max_model_len, max_num_seqs and max_num_batched_tokens set.
+    """
+
+    layout: Layout
+    args: EngineArgs
+    evaluation: Evaluation
+    performance: Performance | None
+
+
+def decide(
+    *,
+    model: ModelSpec,
+    cluster: Cluster,
+    workload: Workload,
+    args: EngineArgs,
+    policy: Policy,
+    rules: Rules,
+    vllm_version: str,
+    siblings: tuple[ModelSpec, ...] = (),
+) -> Plan:
+    """
+    The plan for a question.
+    """
+    question = Question(
+        model=model, cluster=cluster, workload=workload, args=args, policy=policy, rules=rules
+    )  # fmt: skip
+    layout = fixed_layout(args, cluster)
+    if layout is not None:
+        considered = [settle(question, layout)]
+    else:
+        considered = _consider(question)
+    best = max(considered, key=lambda candidate: _merit(candidate, question))
+    evaluation = best.evaluation
+    completed = complete(best, question)
+    return Plan(
+        model=model,
+        cluster=cluster,
+        workload=workload,
+        policy=policy,
+        vllm_version=vllm_version,
+        requested=args,
+        engine_args=completed,
+        fits=evaluation.fits,
+        oom_risk=evaluation.oom_risk,
+        shortfall_bytes=evaluation.shortfall_bytes,
+        memory=evaluation.numbers.memory,
+        kv_cache=evaluation.kv_cache,
+        performance=best.performance,
+        decisions=explain(best, considered, question, completed),
+        findings=collect_findings(best, question, vllm_version),
+        alternatives=() if evaluation.fits else find_alternatives(best, question, siblings),
+    )
+
+
+def settle(question: Question, layout: Layout) -> Candidate:
+    """
+    A layout with the batch limits and the length that suit it.
+
+    Raises:
+        UnsupportedError: vLLM would refuse it.
+    """
+    check_gpus(layout, question.cluster)
+    args = _batch_limits(question, layout)
+    fixed = question.args.max_model_len
+    length = question.model.max_model_len if fixed in (None, -1) else fixed
+    assert length is not None
+    evaluation = _measure(question, layout, args, length)
+    if fixed is None and not evaluation.fits_low:
+        evaluation = _shorter(question, layout, args, evaluation)
+    elif fixed == -1 and not evaluation.fits and evaluation.kv_cache.max_model_len_that_fits:
+        evaluation = _measure(question, layout, args, evaluation.kv_cache.max_model_len_that_fits)
+    limit = evaluation.kv_cache.max_num_seqs_limit
+    if question.args.max_num_seqs is None and limit is not None and limit < evaluation.setup.max_num_seqs and limit > 0:
+        lowest = evaluation.numbers.cache.num_blocks(evaluation.numbers.available_low)
+        args = attrs.evolve(args, max_num_seqs=max(1, lowest))
+        evaluation = _measure(question, layout, args, evaluation.max_model_len)
+    return Candidate(
+        layout=layout,
+        args=attrs.evolve(
+            args,
+            max_model_len=evaluation.max_model_len,
+            max_num_seqs=evaluation.setup.max_num_seqs,
+            max_num_batched_tokens=evaluation.setup.max_num_batched_tokens,
+        ),
+        evaluation=evaluation,
+        performance=estimate_performance(evaluation, question.cluster, question.workload),
+    )
+
+
+def _measure(question: Question, layout: Layout, args: EngineArgs, max_model_len: int) -> Evaluation:
+    return evaluate(
+        question.model, question.cluster.gpu, question.workload, args, layout, question.rules, question.policy,
+        max_model_len,
+    )  # fmt: skip
+
+
+def _batch_limits(question: Question, layout: Layout) -> EngineArgs:
+    """
+    Raise max_num_seqs where the workload's concurrency exceeds vLLM's default.
+    """
+    args, workload = question.args, question.workload
+    if args.max_num_seqs is not None:
+        return args
+    tokens, seqs = batch_defaults(question.cluster.gpu, question.rules)
+    wanted = ceil_div(workload.concurrency, layout.data)
+    if wanted <= seqs or args.performance_mode is not None:
+        return args
+    most = args.max_num_batched_tokens or tokens
+    return attrs.evolve(args, max_num_seqs=min(wanted, most))
+
+
+def _shorter(question: Question, layout: Layout, args: EngineArgs, evaluation: Evaluation) -> Evaluation:
+    """
+    The longest request that fits even at the bad end of the estimates, in whole steps.
+    """
+    numbers, setup = evaluation.numbers, evaluation.setup
+    reserved = 1 if question.rules.null_block_checked else 0
+    for available in (numbers.available_low, numbers.available_bytes):
+        blocks = numbers.cache.num_blocks(available) - reserved
+        longest = numbers.cache.longest(max(blocks, 0), setup.in_flight_tokens, evaluation.max_model_len)
+        wanted = min(question.workload.tokens_per_request, evaluation.max_model_len)
+        length = longest // LENGTH_STEP * LENGTH_STEP
+        length = max(length, wanted) if wanted <= longest else length
+        if length >= wanted and 0 < length < evaluation.max_model_len:
+            return _measure(question, layout, args, length)
+    return evaluation
+
+
+def _consider(question: Question) -> list[Candidate]:
+    """
+    Every legal layout of the cluster.
+
+    Raises:
+        UnsupportedError: None is legal; the first refusal says why.
+    """
+    found, first = [], None
+    for layout in candidates(question.args, question.cluster):
+        try:
+            found.append(settle(question, layout))
+        except UnsupportedError as refusal:
+            first = first or refusal
+    if not found:
+        assert first is not None
+        raise first
+    most = max(candidate.layout.num_ranks for candidate in found)
+    return [candidate for candidate in found if candidate.layout.num_ranks == most] or found
+
+
+def _merit(candidate: Candidate, question: Question) -> tuple[Any, ...]:
+    """
+    Better is larger: it starts, safely, holds the workload, and then the goal's own measure.
+    """
+    evaluation, workload, layout = candidate.evaluation, question.workload, candidate.layout
+    holds = evaluation.kv_cache.max_concurrency_at_workload * layout.data >= workload.concurrency
+    wanted = min(question.model.max_model_len, question.args.max_model_len or question.model.max_model_len)
+    performance, goal = candidate.performance, question.policy.goal
+    speed: float
+    if performance is None:
+        speed = float(layout.tensor)
+    elif goal == "latency":
+        speed = -performance.e2el_ms.mid
+    elif goal == "throughput":
+        speed = performance.output_tokens_per_s.mid
+    else:
+        speed = performance.output_tokens_per_s.mid / performance.e2el_ms.mid
+    return (
+        evaluation.fits,
+        evaluation.fits_low,
+        evaluation.max_model_len >= workload.tokens_per_request,
+        holds,
+        evaluation.max_model_len >= wanted if goal != "throughput" else True,
+        -evaluation.shortfall_bytes if not evaluation.fits else 0,
+        speed,
+    )
+
+
+def complete(candidate: Candidate, question: Question) -> EngineArgs:
+    """
+    The user's arguments with every decided value filled in.
+    """
+    evaluation, layout = candidate.evaluation, candidate.layout
+    setup = evaluation.setup
+    decided: dict[str, Any] = {
+        "tensor_parallel_size": layout.tensor,
+        "pipeline_parallel_size": layout.pipeline,
+        "data_parallel_size": layout.data,
+        "max_model_len": evaluation.max_model_len,
+        "max_num_seqs": setup.max_num_seqs,
+        "max_num_batched_tokens": setup.max_num_batched_tokens,
+        "gpu_memory_utilization": setup.gpu_memory_utilization,
+        "dtype": setup.dtype,
+        "kv_cache_dtype": question.args.kv_cache_dtype or "auto",
+        "quantization": question.args.quantization,
+        "enable_prefix_caching": setup.enable_prefix_caching,
+    }
+    return attrs.evolve(question.args, **decided)

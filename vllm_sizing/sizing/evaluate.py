@@ -1,0 +1,255 @@
+"""
+One start as numbers: memory, cache, what it holds, whether it starts.
+
+Pure arithmetic on a `Setup`; decisions and words are made elsewhere from its answers.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from vllm_sizing.sizing.budget import Numbers, measure
+from vllm_sizing.sizing.defaults import Rules
+from vllm_sizing.sizing.kv_cache import CacheLayout
+from vllm_sizing.sizing.layout import Layout
+from vllm_sizing.sizing.setup import Setup, prepare
+from vllm_sizing.specs.engine import EngineArgs
+from vllm_sizing.specs.gpu import GpuSpec
+from vllm_sizing.specs.model import ModelSpec, RecurrentState
+from vllm_sizing.specs.plan import Estimate, KvCache, KvGroup
+from vllm_sizing.specs.request import Policy
+from vllm_sizing.specs.workload import Workload
+
+
+@attrs.frozen(kw_only=True)
+class Evaluation:
+    """
+    What a start with these arguments comes to.
+
+    Attributes:
+        fits: It starts, by the middle of the estimates.
+
+        fits_low, fits_high: The same at the ends of the 80 % interval.
+
+        shortfall_bytes: Missing for one request of max_model_len, per GPU; negative: spare.
+
+        refusal: Why it does not start; empty if it does.
+    """
+
+    setup: Setup
+    max_model_len: int
+    numbers: Numbers
+    kv_cache: KvCache
+    fits: bool
+    fits_low: bool
+    fits_high: bool
+    shortfall_bytes: int
+    refusal: str
+
+    @property
+    def oom_risk(self) -> str:
+        """
+        ``low`` if it starts at the bad end of the interval, ``high`` if only at the good end or not.
+        """
+        if not self.fits:
+            return "high"
+        return "low" if self.fits_low else "medium"
+
+
+def evaluate(
+    model: ModelSpec,
+    gpu: GpuSpec,
+    workload: Workload,
+    args: EngineArgs,
+    layout: Layout,
+    rules: Rules,
+    policy: Policy,
+    max_model_len: int,
+) -> Evaluation:
+    """
+    Prepare a start and measure it.
+
+    Raises:
+        UnsupportedError: vLLM would refuse these settings whatever the memory.
+    """
+    setup = prepare(model, gpu, args, layout, rules, max_model_len)
+    numbers = measure(setup, max_model_len, overhead_bytes=policy.overhead_bytes)
+    cache, in_flight = numbers.cache, setup.in_flight_tokens
+    needed = cache.blocks_per_request(max_model_len, in_flight)
+    reserved = 1 if rules.null_block_checked else 0
+    blocks = _num_blocks(numbers, numbers.available_bytes, args)
+    blocks_low = _num_blocks(numbers, numbers.available_low, args)
+    blocks_high = _num_blocks(numbers, numbers.available_high, args)
+    limit = _state_limit(setup, blocks)
+    # What is checked at start: a request of max_model_len, and that the pool itself fits.
+    room = _room(numbers, policy)
+    starts = [
+        _starts(number, needed + reserved, cache, setup) and fits
+        for number, fits in ((blocks, room >= 0), (blocks_low, room >= 0), (blocks_high, True))
+    ]
+    usable = max(blocks - reserved, 0)
+    longest = cache.longest(usable, in_flight, max_model_len)
+    wanted = workload.tokens_per_request
+    return Evaluation(
+        setup=setup,
+        max_model_len=max_model_len,
+        numbers=numbers,
+        kv_cache=_kv_cache(
+            setup, cache, blocks, (blocks_low, blocks_high), max_model_len, longest, workload, usable, limit
+        ),
+        fits=starts[0],
+        fits_low=starts[1] and numbers.memory.total_bytes - _captured_high(numbers) >= 0,
+        fits_high=starts[2],
+        shortfall_bytes=_shortfall(numbers, needed + reserved, room),
+        refusal="" if starts[0] else _refusal(setup, numbers, blocks, needed + reserved, limit, wanted, room),
+    )
+
+
+def _num_blocks(numbers: Numbers, available: tuple[int, ...], args: EngineArgs) -> int:
+    blocks = numbers.cache.num_blocks(available)
+    if args.num_gpu_blocks_override is not None and blocks > 0:
+        return args.num_gpu_blocks_override
+    return blocks
+
+
+def _starts(blocks: int, needed: int, cache: CacheLayout, setup: Setup) -> bool:
+    if not cache.groups:
+        return True
+    limit = _state_limit(setup, blocks)
+    return blocks > 0 and needed <= blocks and (limit is None or setup.max_num_seqs <= limit)
+
+
+def _state_limit(setup: Setup, blocks: int) -> int | None:
+    """
+    Requests that recurrent states allow with full CUDA graphs.
+
+    Source: ``config/compilation.py``: "max_num_seqs exceeds available Mamba cache blocks".
+    """
+    if not setup.rules.mamba_limit_refused or not setup.capture_sizes:
+        return None
+    if not any(isinstance(layer, RecurrentState) for layer in setup.model.cache_layers):
+        return None
+    return blocks
+
+
+def _room(numbers: Numbers, policy: Policy) -> int:
+    """
+    Bytes left on the GPU after everything; negative: it runs out of memory while loading or capturing.
+    """
+    memory = numbers.memory
+    taken = (
+        memory.weights_bytes_per_gpu + memory.lora_bytes + memory.draft_bytes + memory.activation_peak_bytes
+        + memory.non_torch_bytes + memory.cuda_graph_bytes
+    )  # fmt: skip
+    cache = max(memory.kv_cache_bytes, 0)
+    left = memory.total_bytes - policy.headroom_bytes - taken - cache
+    if numbers.exact:
+        return left
+    # Activations and cache overlap in time with the graphs, which are captured last.
+    return memory.total_bytes - policy.headroom_bytes - taken - cache + memory.activation_peak_bytes
+
+
+def _captured_high(numbers: Numbers) -> int:
+    memory = numbers.memory
+    return int(
+        memory.weights_bytes_per_gpu + memory.lora_bytes + memory.draft_bytes + memory.non_torch_bytes
+        + memory.cuda_graph_bytes_interval.high + max(memory.kv_cache_bytes, 0)
+    )  # fmt: skip
+
+
+def _shortfall(numbers: Numbers, needed: int, room: int) -> int:
+    missing = [
+        needed * size - available
+        for available, size in zip(numbers.available_bytes, numbers.cache.bytes_per_block, strict=True)
+    ]
+    return max(*missing, -room) if missing else -room
+
+
+def _refusal(
+    setup: Setup, numbers: Numbers, blocks: int, needed: int, limit: int | None, wanted: int, room: int
+) -> str:
+    memory = numbers.memory
+    if memory.weights_bytes_per_gpu > memory.total_bytes:
+        return "weights"
+    if memory.kv_cache_bytes <= 0:
+        return "no-kv-memory"
+    if needed > blocks:
+        return "max-model-len"
+    if limit is not None and setup.max_num_seqs > limit:
+        return "max-num-seqs"
+    return "out-of-memory" if room < 0 else "blocks"
+
+
+def _kv_cache(
+    setup: Setup,
+    cache: CacheLayout,
+    blocks: int,
+    ends: tuple[int, int],
+    max_model_len: int,
+    longest: int,
+    workload: Workload,
+    usable: int,
+    limit: int | None,
+) -> KvCache:
+    in_flight = setup.in_flight_tokens
+    needed = cache.blocks_per_request(max_model_len, in_flight)
+    concurrency = blocks / needed if needed else float(setup.max_num_seqs)
+    low, high = (_size_tokens(setup, cache, number, needed, max_model_len) for number in ends)
+    mid = _size_tokens(setup, cache, blocks, needed, max_model_len)
+    wanted = min(workload.tokens_per_request, max_model_len)
+    per_request = cache.blocks_per_request(wanted, in_flight) if cache.groups else 0
+    at_workload = usable // per_request if per_request else setup.max_num_seqs
+    bytes_per_block = max(cache.bytes_per_block, default=0)
+    return KvCache(
+        kv_cache_dtype=setup.cache.kv_cache_dtype,
+        block_size=cache.block_size,
+        num_gpu_blocks=blocks,
+        bytes_per_block=bytes_per_block,
+        bytes_per_token=_bytes_per_token(cache),
+        bytes_per_request=needed * bytes_per_block,
+        size_tokens=mid,
+        size_tokens_interval=Estimate(low, mid, high, "from the KV memory interval"),
+        max_concurrency=concurrency,
+        max_model_len_that_fits=longest,
+        max_concurrency_at_workload=at_workload,
+        max_model_len_at_concurrency=cache.longest(usable // workload.concurrency, in_flight, max_model_len),
+        max_num_seqs_limit=limit,
+        groups=tuple(
+            KvGroup(
+                kind=group.pages[0].kind,
+                num_layers=group.num_layers,
+                block_size=group.pages[0].block_size,
+                page_size_bytes=group.pages[0].num_bytes,
+                blocks_per_request=cache.group_blocks(group, max_model_len, in_flight),
+            )
+            for group in cache.groups
+        ),
+    )
+
+
+def _size_tokens(setup: Setup, cache: CacheLayout, blocks: int, needed: int, max_model_len: int) -> int:
+    """
+    What vLLM logs as the cache's size.
+
+    Source: 0.33 ``kv_cache_utils.py:get_kv_cache_capacity``; before 0.20.1 blocks x block size / groups.
+    """
+    rules = setup.rules
+    if not cache.groups:
+        return max_model_len * setup.max_num_seqs
+    if rules.tokens_by_concurrency:
+        return int(blocks / needed * max_model_len)
+    sizes = [group.pages[0].block_size for group in cache.groups]
+    size = min(sizes) if rules.tokens_min_block else sizes[0]
+    return blocks // len(cache.groups) * size * setup.layout.decode_context
+
+
+def _bytes_per_token(cache: CacheLayout) -> int:
+    """
+    What one more token of a long request costs: layers that keep every token.
+    """
+    total = 0.0
+    for group in cache.groups:
+        for page in group.pages:
+            if page.family == "full":
+                total += page.num_bytes / page.block_size * len(page.layers) / cache.decode_context
+    return round(total)

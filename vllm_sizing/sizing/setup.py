@@ -1,0 +1,347 @@
+"""
+From what the user fixed to a complete start: vLLM's defaults filled in, vLLM's refusals raised.
+
+Source: vLLM 0.33 ``engine/arg_utils.py``, ``config/*.py``; earlier releases through `defaults`.
+"""
+
+from __future__ import annotations
+
+import math
+
+import attrs
+
+from vllm_sizing.errors import UnsupportedError
+from vllm_sizing.sizing.additions import num_speculative_tokens, speculation
+from vllm_sizing.sizing.attention import AttentionChoice, choose_attention
+from vllm_sizing.sizing.cache_pages import CacheSettings
+from vllm_sizing.sizing.defaults import (
+    Rules,
+    batch_defaults,
+    batches_in_flight,
+    capture_sizes,
+    uses_v2_runner,
+)
+from vllm_sizing.sizing.layout import Layout
+from vllm_sizing.sizing.methods import check_method, expert_padding, online_schemes_for
+from vllm_sizing.sizing.weights import Loading
+from vllm_sizing.specs.engine import EngineArgs
+from vllm_sizing.specs.gpu import GpuSpec
+from vllm_sizing.specs.model import CrossAttention, FullAttention, MlaAttention, ModelSpec, RecurrentState
+
+_DTYPE_WORDS = {"half": "float16", "float": "float32"}
+# First release that knows the word; config/cache.py:CacheDType.
+_KV_DTYPES = {
+    "auto": (0, 0, 0), "fp8": (0, 0, 0), "fp8_e4m3": (0, 0, 0), "fp8_e5m2": (0, 0, 0), "fp8_inc": (0, 0, 0),
+    "bfloat16": (0, 11, 0), "fp8_ds_mla": (0, 11, 1), "float16": (0, 18, 0), "int8_per_token_head": (0, 20, 0),
+    "fp8_per_token_head": (0, 20, 0), "nvfp4": (0, 20, 0), "turboquant_k8v4": (0, 20, 0),
+    "turboquant_4bit_nc": (0, 20, 0), "turboquant_k3v4_nc": (0, 20, 0), "turboquant_3bit_nc": (0, 20, 0),
+    "int4_per_token_head": (0, 25, 0), "nvfp4_4over6": (0, 28, 0), "nvfp4_ds_mla": (0, 30, 0),
+    "ultraquant_4bit": (0, 32, 0), "octave_k3v4": (0, 33, 0), "octave_k3v3": (0, 33, 0),
+    "octave_k3v3_compact": (0, 33, 0),
+}  # fmt: skip
+
+
+@attrs.frozen(kw_only=True)
+class Setup:
+    """
+    One start with nothing left open but max_model_len.
+
+    Attributes:
+        args: The user's arguments.
+
+        in_flight_tokens: That windows reserve for.
+    """
+
+    model: ModelSpec
+    gpu: GpuSpec
+    rules: Rules
+    args: EngineArgs
+    layout: Layout
+    loading: Loading
+    cache: CacheSettings
+    attention: AttentionChoice
+    dtype: str
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    in_flight_tokens: int
+    gpu_memory_utilization: float
+    enable_prefix_caching: bool
+    enforce_eager: bool
+    capture_sizes: tuple[int, ...]
+    v2_runner: bool
+    pooling: bool
+    speculative_tokens: int
+    profile_encoders: bool
+
+
+def prepare(model: ModelSpec, gpu: GpuSpec, args: EngineArgs, layout: Layout, rules: Rules, max_model_len: int) -> Setup:
+    """
+    The start that these arguments give on this GPU.
+
+    Raises:
+        UnsupportedError: vLLM would refuse them.
+    """
+    check_layout(model, layout, rules)
+    dtype = resolve_dtype(model, gpu, args)
+    online = online_schemes_for(model, args.quantization, rules)
+    check_method(model, args.quantization, gpu, rules)
+    kv_cache_dtype = resolve_kv_cache_dtype(model, args, rules, dtype)
+    pooling = (args.runner or "auto") == "pooling" or (args.runner in (None, "auto") and model.runner == "pooling")
+    recurrent = [layer for layer in model.cache_layers if isinstance(layer, RecurrentState)]
+    prefix_caching = args.enable_prefix_caching
+    if prefix_caching is None:
+        prefix_caching = not pooling and (not recurrent or rules.hybrid_prefix_caching)
+    seqs, tokens = resolve_batch(gpu, args, rules, max_model_len)
+    speculative_tokens = num_speculative_tokens(args)
+    v2_runner = uses_v2_runner(
+        rules,
+        architecture=model.architecture,
+        moe=model.num_experts > 0,
+        hybrid=bool(recurrent),
+        quantized=model.quantization is not None,
+        generate=not pooling,
+    )
+    asynchronous = rules.async_scheduling if args.async_scheduling is None else args.async_scheduling
+    if pooling and args.async_scheduling is None and rules.version >= (0, 20, 0):
+        asynchronous = False
+    batches = 1
+    if rules.in_flight:
+        batches = batches_in_flight(
+            rules, pipeline=layout.pipeline, async_scheduling=asynchronous, v2_runner=v2_runner
+        )
+    eager = bool(args.enforce_eager)
+    aligned = bool(recurrent) and prefix_caching and rules.mamba_align_pages
+    alignment, state_blocks = checkpoint_pages(recurrent, gpu, rules) if aligned else (0, 1)
+    return Setup(
+        model=model,
+        gpu=gpu,
+        rules=rules,
+        args=args,
+        layout=layout,
+        loading=Loading(
+            dtype=dtype,
+            max_num_batched_tokens=tokens,
+            online=online,
+            expert_padding=expert_padding(model, gpu, rules, layout),
+            replicated_towers=args.mm_encoder_tp_mode == "data",
+            skipped_towers=skipped_towers(model, args),
+            skip_lm_head=pooling and model.runner != "pooling",
+        ),
+        cache=CacheSettings(
+            tensor=layout.tensor,
+            decode_context=layout.decode_context,
+            kv_cache_dtype=kv_cache_dtype,
+            model_dtype=dtype,
+            conv_dtype=_state_dtype(args.mamba_cache_dtype, dtype),
+            ssm_dtype=None if args.mamba_ssm_cache_dtype in (None, "auto") else args.mamba_ssm_cache_dtype,
+            block_size=args.block_size,
+            speculative_tokens=speculative_tokens,
+            aligned_states=aligned,
+            checkpoint_alignment=alignment,
+            state_blocks=state_blocks,
+            disable_hybrid=bool(args.disable_hybrid_kv_cache_manager),
+            encoder_tokens=encoder_tokens(model),
+        ),
+        attention=choose_attention(
+            model, gpu, rules, kv_cache_dtype, tensor=layout.tensor, block_size=args.block_size
+        ),
+        dtype=dtype,
+        max_num_seqs=seqs,
+        max_num_batched_tokens=tokens,
+        in_flight_tokens=batches * tokens,
+        gpu_memory_utilization=args.gpu_memory_utilization or rules.gpu_memory_utilization,
+        enable_prefix_caching=prefix_caching,
+        enforce_eager=eager,
+        capture_sizes=()
+        if eager
+        else _capture_sizes(model, gpu, args, rules, seqs, tokens, speculative_tokens),
+        v2_runner=v2_runner,
+        pooling=pooling,
+        speculative_tokens=speculative_tokens,
+        profile_encoders=bool(model.encoders) and not args.skip_mm_profiling,
+    )
+
+
+def _state_dtype(word: str | None, dtype: str) -> str:
+    return dtype if word in (None, "auto") else word  # type: ignore[return-value]
+
+
+def _capture_sizes(
+    model: ModelSpec, gpu: GpuSpec, args: EngineArgs, rules: Rules, seqs: int, tokens: int, speculative_tokens: int
+) -> tuple[int, ...]:
+    config = dict(args.compilation_config or ())
+    given = args.cudagraph_capture_sizes or config.get("cudagraph_capture_sizes")
+    if given is not None:
+        return tuple(sorted({size for size in given if isinstance(size, int) and 0 < size <= tokens}))
+    if config.get("cudagraph_mode") == "NONE" or config.get("mode") == 0:
+        return ()
+    largest = args.max_cudagraph_capture_size or config.get("max_cudagraph_capture_size")
+    if largest is None and "attention_sinks" in model.traits and rules.version >= (0, 10, 1):
+        largest = 1024  # models/config.py:GptOssForCausalLMConfig
+    return capture_sizes(
+        rules,
+        max_num_seqs=seqs,
+        max_num_batched_tokens=tokens,
+        decode_query_len=1 + speculative_tokens,
+        largest=largest,
+        blackwell=(gpu.compute_capability or (0, 0))[0] == 10,
+    )
+
+
+def check_layout(model: ModelSpec, layout: Layout, rules: Rules) -> None:
+    """
+    Refuse parallel sizes as vLLM does.
+
+    Source: ``config/model.py:ModelConfig.verify_with_parallel_config``.
+    """
+    heads, tensor = model.num_attention_heads, layout.tensor
+    if heads % tensor:
+        message = f"tensor_parallel_size is {tensor}, which does not divide the {heads} attention heads; choose a divisor"
+        raise UnsupportedError(message, field="tensor_parallel_size", value=tensor)
+    if layout.pipeline > 1 and "no_pipeline" in model.traits:
+        message = f"pipeline_parallel_size is {layout.pipeline}, but vLLM has no pipeline for {model.architecture}; use 1"
+        raise UnsupportedError(message, field="pipeline_parallel_size", value=layout.pipeline)
+    if layout.pipeline > model.num_layers:
+        message = f"pipeline_parallel_size is {layout.pipeline}, more than the model's {model.num_layers} layers"
+        raise UnsupportedError(message, field="pipeline_parallel_size", value=layout.pipeline)
+    if layout.expert and not model.num_experts:
+        message = f"enable_expert_parallel is True, but {model.name} has no routed experts"
+        raise UnsupportedError(message, field="enable_expert_parallel", value=True)
+    _check_decode_context(model, layout)
+
+
+def _check_decode_context(model: ModelSpec, layout: Layout) -> None:
+    size, tensor = layout.decode_context, layout.tensor
+    if size == 1:
+        return
+    field = "decode_context_parallel_size"
+    if tensor % size:
+        message = f"{field} is {size}, which does not divide tensor_parallel_size ({tensor})"
+        raise UnsupportedError(message, field=field, value=size)
+    kv_heads = [layer.num_kv_heads for layer in model.cache_layers if isinstance(layer, FullAttention)]
+    if kv_heads and not any(isinstance(layer, MlaAttention) for layer in model.cache_layers):
+        most = max(kv_heads)
+        if tensor <= most or size > tensor // most:
+            message = (
+                f"{field} is {size}: vLLM wants tensor_parallel_size above the {most} KV heads and at most "
+                f"tensor_parallel_size / KV heads ({tensor // most}) context ranks"
+            )
+            raise UnsupportedError(message, field=field, value=size)
+
+
+def resolve_dtype(model: ModelSpec, gpu: GpuSpec, args: EngineArgs) -> str:
+    """
+    The activation dtype; bfloat16 needs compute capability 8.0.
+    """
+    capability = gpu.compute_capability
+    too_old = capability is not None and capability < (8, 0)
+    if args.dtype in (None, "auto"):
+        return "float16" if too_old and model.dtype == "bfloat16" else model.dtype
+    dtype = _DTYPE_WORDS.get(args.dtype, args.dtype)  # type: ignore[arg-type]
+    if dtype == "bfloat16" and too_old:
+        message = f"dtype is bfloat16, which {gpu.name} lacks (compute capability below 8.0); use float16"
+        raise UnsupportedError(message, field="dtype", value=args.dtype)
+    return dtype  # type: ignore[return-value]
+
+
+def resolve_kv_cache_dtype(model: ModelSpec, args: EngineArgs, rules: Rules, dtype: str) -> str:
+    """
+    The cache's dtype; ``auto`` follows the checkpoint, then the model.
+    """
+    word = args.kv_cache_dtype or "auto"
+    since = _KV_DTYPES.get(word)
+    if since is None or since > rules.version:
+        known = ", ".join(name for name, first in _KV_DTYPES.items() if first <= rules.version)
+        message = f"kv_cache_dtype is {word!r}, which vLLM {_release(rules)} does not know; it knows {known}"
+        raise UnsupportedError(message, field="kv_cache_dtype", value=word)
+    if word == "auto":
+        declared = model.kv_cache_dtype if rules.version >= (0, 14, 0) else None
+        return declared or dtype
+    if word == "fp8_e5m2" and (model.quantization or "") in ("fp8", "compressed-tensors", "modelopt"):
+        message = "kv_cache_dtype is fp8_e5m2, which vLLM refuses for FP8 checkpoints; use fp8"
+        raise UnsupportedError(message, field="kv_cache_dtype", value=word)
+    return word
+
+
+def _release(rules: Rules) -> str:
+    return ".".join(map(str, rules.version))
+
+
+def resolve_batch(gpu: GpuSpec, args: EngineArgs, rules: Rules, max_model_len: int) -> tuple[int, int]:
+    """
+    (max_num_seqs, max_num_batched_tokens).
+
+    Source: ``EngineArgs._set_default_max_num_seqs_and_batched_tokens_args``.
+    """
+    default_tokens, default_seqs = batch_defaults(gpu, rules)
+    if args.performance_mode == "throughput" and rules.version >= (0, 17, 0):
+        default_tokens, default_seqs = 2 * default_tokens, 2 * default_seqs
+    seqs = args.max_num_seqs or default_seqs
+    tokens = args.max_num_batched_tokens
+    chunked = args.enable_chunked_prefill is not False
+    if tokens is None:
+        tokens = default_tokens if chunked else max(max_model_len, default_tokens)
+        if rules.version >= (0, 11, 1):
+            tokens = min(tokens, seqs * max_model_len)
+    elif not chunked and tokens < max_model_len:
+        message = (
+            f"max_num_batched_tokens is {tokens}, less than max_model_len ({max_model_len}), "
+            "which vLLM refuses without chunked prefill; raise it or enable_chunked_prefill"
+        )
+        raise UnsupportedError(message, field="max_num_batched_tokens", value=tokens)
+    if args.max_num_seqs is None:
+        seqs = min(seqs, tokens)
+    elif tokens < seqs:
+        message = f"max_num_batched_tokens is {tokens}, less than max_num_seqs ({seqs}), which vLLM refuses; raise it"
+        raise UnsupportedError(message, field="max_num_batched_tokens", value=tokens)
+    return seqs, tokens
+
+
+def checkpoint_pages(recurrent: list[RecurrentState], gpu: GpuSpec, rules: Rules) -> tuple[int, int]:
+    """
+    (alignment of states that prefill can export, pages: 2 with such a state, 1 without).
+
+    Source: ``layers/mamba/abstract.py:get_mamba_prefill_checkpoint_alignment``.
+    """
+    alignment = 1
+    for layer in recurrent:
+        if layer.kind == "mamba2" and rules.version >= (0, 32, 0):
+            continue
+        hopper = (gpu.compute_capability or (0, 0))[0] == 9
+        if layer.kind == "gdn_attention" and rules.version >= (0, 33, 0) and hopper:
+            alignment = math.lcm(alignment, 64)
+            continue
+        return 0, 1
+    return alignment, 2
+
+
+def encoder_tokens(model: ModelSpec) -> int:
+    """
+    Tokens of the encoder's output that cross attention keeps.
+    """
+    if not any(isinstance(layer, CrossAttention) for layer in model.cache_layers):
+        return 0
+    return max((encoder.max_tokens_per_item for encoder in model.encoders), default=0)
+
+
+def skipped_towers(model: ModelSpec, args: EngineArgs) -> frozenset[str]:
+    """
+    Encoders that are not loaded because their modality is limited to 0.
+
+    Source: ``config/multimodal.py``; ``language_model_only`` sets every limit to 0.
+    """
+    towers = {tensor.tower for tensor in model.tensors} - {"language"}
+    if args.language_model_only:
+        return frozenset(towers)
+    limits = dict(args.limit_mm_per_prompt or ())
+    off = {modality for modality, limit in limits.items() if limit == 0 or dict(limit if isinstance(limit, tuple) else ()).get("count") == 0}
+    served = {encoder.modality for encoder in model.encoders}
+    gone = set()
+    for tower in towers:
+        modalities = {"image", "video"} & served if tower == "vision" else {tower} & served
+        if modalities and modalities <= off:
+            gone.add(tower)
+    return frozenset(gone)
+
+
+__all__ = ["Setup", "prepare", "speculation"]
