@@ -1,0 +1,99 @@
+"""
+``vllm-sizing`` itself: which commands there are, and what leaves the process.
+
+A command's module is imported when the command is used, so that ``--help`` costs only click.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vllm_sizing import __version__
+from vllm_sizing.cli.faults import exit_code
+
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PROGRAM = "vllm-sizing"
+
+# Each is `NAME` in the module cli/NAME.py; the text is the first sentence of its help (by test).
+COMMANDS = {
+    "plan": "Say whether MODEL fits the GPUs, with which flags, and how fast.",
+    "generate": "Write the files that start MODEL as planned.",
+    "detect": "Show the GPUs of this machine.",
+    "gpus": "List the GPUs of the catalog, or show the one called NAME.",
+    "models": "List the models of the catalog.",
+}
+
+
+class CommandLine(click.Group):
+    """
+    A group that imports a command on use and turns every fault into one line and an exit code.
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """
+        In the order of use, not of the alphabet.
+        """
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """
+        The command, or None.
+        """
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f"vllm_sizing.cli.{cmd_name}"), cmd_name)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """
+        The command that the words name; a misspelt one is told with what it may have been.
+        """
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            from vllm_sizing.cli.values import did_you_mean
+
+            ctx.fail(f"No such command {args[0]!r}. {did_you_mean(args[0], COMMANDS)}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """
+        From the table: listing the commands imports none of them.
+        """
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        """
+        Runs the command and ends the process: 0 fits, 1 error, 2 usage, 3 does not fit, 130 Ctrl-C.
+        """
+        run = super().main
+        arguments: Sequence[str] | None = args[0] if args else extra.pop("args", None)
+        extra["prog_name"] = PROGRAM
+        if not standalone_mode:
+            return run(arguments, standalone_mode=False, **extra)
+        sys.exit(exit_code(lambda: run(arguments, standalone_mode=False, **extra)))
+
+
+@click.command(cls=CommandLine, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="%(prog)s %(version)s")
+def main() -> None:
+    """
+    Plan a vLLM server before it is started.
+
+    Says whether a model fits the GPUs, with which flags, how many tokens and requests its KV cache
+    holds and how fast it will be; and writes what starts it.
+
+    \b
+    vllm-sizing plan Qwen/Qwen3-32B --gpu h100-sxm --gpus 2 --concurrency 32
+    vllm-sizing generate Qwen/Qwen3-32B --gpu 2xh100-sxm -o deploy --emit script
+
+    Exit codes: 0 fits, 1 error, 2 wrong use of the command line, 3 does not fit.
+    """  # noqa: D301

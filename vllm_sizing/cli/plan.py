@@ -1,0 +1,39 @@
+"""
+``vllm-sizing plan``: the answer, for people or as JSON.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from vllm_sizing.cli.faults import DOES_NOT_FIT, FITS
+from vllm_sizing.cli.options import AS_JSON, Command, Option, request_options
+from vllm_sizing.cli.request import gather
+from vllm_sizing.sources.request import plan_request
+
+
+EXPLAIN = Option("--explain", is_flag=True, help="Show how each number comes about.")
+
+
+@click.command(cls=Command, params=[*request_options(), AS_JSON, EXPLAIN])
+def plan(*, as_json: bool, explain: bool, **values: Any) -> int:
+    """
+    Say whether MODEL fits the GPUs, with which flags, and how fast.
+
+    MODEL is a Hub id, a name of the catalog, a folder, or a config.json.
+
+    Exit codes: 0 fits, 3 does not fit, 1 error, 2 wrong use.
+    """
+    answer = plan_request(gather(values))
+    if as_json:
+        from vllm_sizing.render.json import json
+
+        click.echo(json(answer))
+    else:
+        from vllm_sizing.cli.terminal import colour, width
+        from vllm_sizing.render.console import to_text
+
+        click.echo(to_text(answer, width=width(), color=colour(), explain=explain))
+    return FITS if answer.fits else DOES_NOT_FIT

@@ -1,0 +1,92 @@
+"""
+From the values of the options to one `PlanRequest`: what is given here wins over the profile.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import click
+
+from vllm_sizing.cli.faults import as_options
+from vllm_sizing.errors import InvalidValueError
+from vllm_sizing.specs.engine import EngineArgs
+from vllm_sizing.specs.request import PlanRequest
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+_TARGETS = {"target_ttft_ms": "ttft_ms", "target_tpot_ms": "tpot_ms"}
+_WORKLOAD = ("input_tokens", "output_tokens", "concurrency", "request_rate")
+_POLICY = ("goal", "headroom_bytes", "overhead_bytes")
+_REQUEST = ("revision", "num_nodes", "interconnect", "memory_bytes", "params_b", "vllm_version")
+
+
+def gather(values: Mapping[str, Any]) -> PlanRequest:
+    """
+    The request that the options of `request_options` make.
+
+    Raises:
+        click.UsageError: Options contradict each other, or a value is out of range.
+
+        SourceError: The profile cannot be read.
+    """
+    base = _base(values["profile"], values["model"])
+    target, workload = base.workload.target, base.workload
+    try:
+        target = attrs.evolve(
+            target, **{_TARGETS[name]: value for name, value in _given(values, _TARGETS).items()}
+        )
+        return attrs.evolve(
+            base,
+            **_given(values, _REQUEST),
+            **_hardware(values),
+            workload=attrs.evolve(workload, **_given(values, _WORKLOAD), target=target),
+            policy=attrs.evolve(base.policy, **_given(values, _POLICY)),
+            engine_args=attrs.evolve(base.engine_args, **_given(values, _ENGINE)),
+        )
+    except InvalidValueError as error:
+        raise click.UsageError(as_options(error.message), click.get_current_context()) from None
+
+
+_ENGINE = tuple(field.name for field in attrs.fields(EngineArgs) if field.name != "revision")
+
+
+def _given(values: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    return {name: values[name] for name in names if values.get(name) not in (None, ())}
+
+
+def _base(profile: str | None, model: str | None) -> PlanRequest:
+    """
+    The profile's request, or the defaults; MODEL wins over the profile's, and that is told.
+    """
+    if profile is None:
+        if model is None:
+            message = "Missing MODEL: a Hub id, a name of the catalog, a folder or a config.json (or --profile)"
+            raise click.UsageError(message, click.get_current_context())
+        return PlanRequest(model=model)
+
+    from vllm_sizing.sources.profile import read_profile
+
+    base = read_profile(profile)
+    if model is None or model == base.model:
+        return base
+    click.echo(f"Note: planning {model}, not {base.model} of {profile}.", err=True)
+    # A revision or a size belongs to the model that the profile was written for.
+    return attrs.evolve(base, model=model, revision=None, params_b=None)
+
+
+def _hardware(values: Mapping[str, Any]) -> dict[str, Any]:
+    count = values["num_gpus"]
+    if values["gpu"] is None:
+        return {} if count is None else {"num_gpus": count}
+    number, name = values["gpu"]
+    if None not in (number, count) and number != count:
+        message = f"--gpu {number}x{name} and --gpus {count} contradict each other: give one of them"
+        raise click.UsageError(message, click.get_current_context())
+    if number is None and count is None:
+        # Another GPU than the profile's: its number stays, for that is its own option.
+        return {"gpu": name}
+    return {"gpu": name, "num_gpus": number if count is None else count}

@@ -1,0 +1,92 @@
+"""
+Answers a `PlanRequest`: finds the GPU and the model that it names, and plans.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from vllm_sizing.errors import InvalidValueError
+from vllm_sizing.specs.gpu import Cluster
+
+
+if TYPE_CHECKING:
+    from vllm_sizing.specs.model import ModelSpec
+    from vllm_sizing.specs.plan import Plan
+    from vllm_sizing.specs.request import PlanRequest
+
+
+def plan_request(request: PlanRequest) -> Plan:
+    """
+    The plan for a request.  Reads what the request names: the driver, files, the Hub.
+
+    Raises:
+        SizingError: Something that the request names is unknown, cannot be read or would be
+            refused by vLLM.
+    """
+    from vllm_sizing.sizing.planner import plan
+
+    cluster = _hardware(request)  # First: a misspelt GPU is told before the Hub is asked.
+    engine_args = request.engine_args
+    if engine_args.revision is None:
+        engine_args = attrs.evolve(engine_args, revision=request.revision)
+    return plan(
+        _model(request),
+        cluster.gpu,
+        request.workload,
+        num_gpus=cluster.num_gpus,
+        num_nodes=cluster.num_nodes,
+        interconnect=cluster.interconnect,
+        engine_args=engine_args,
+        policy=request.policy,
+        vllm_version=request.vllm_version,
+    )
+
+
+def _model(request: PlanRequest) -> ModelSpec:
+    if request.params_b is not None:
+        from vllm_sizing.architectures import model_from_params
+
+        return model_from_params(request.params_b, name=request.model)
+
+    from vllm_sizing.sources.load import load_model
+
+    return load_model(request.model, revision=request.revision)
+
+
+def _hardware(request: PlanRequest) -> Cluster:
+    """
+    The GPUs of this machine or of the catalog, with what the request says better.
+    """
+    if request.gpu.strip().lower() == "auto":
+        cluster = _this_machine(request.num_gpus)
+    else:
+        from vllm_sizing.catalog.gpus import find_gpu
+
+        cluster = Cluster(gpu=find_gpu(request.gpu), num_gpus=request.num_gpus or 1)
+    gpu = cluster.gpu
+    if request.memory_bytes is not None:
+        gpu = attrs.evolve(gpu, memory_bytes=request.memory_bytes, free_memory_bytes=None)
+    return Cluster(
+        gpu=gpu,
+        num_gpus=cluster.num_gpus,
+        num_nodes=request.num_nodes,
+        interconnect=request.interconnect or cluster.interconnect,
+    )
+
+
+def _this_machine(num_gpus: int | None) -> Cluster:
+    from vllm_sizing.sources.gpus import detect_machine
+
+    cluster = detect_machine().cluster()
+    if num_gpus is None:
+        return cluster
+    if num_gpus > cluster.num_gpus:
+        message = (
+            f"num_gpus is {num_gpus}, but this machine has {cluster.num_gpus} that can be joined; "
+            "name the kind of GPU to plan for other machines, for example gpu=h100-sxm"
+        )
+        raise InvalidValueError(message, field="num_gpus", value=num_gpus)
+    return attrs.evolve(cluster, num_gpus=num_gpus)
