@@ -76,12 +76,7 @@ def decide(
     question = Question(
         model=model, cluster=cluster, workload=workload, args=args, policy=policy, rules=rules
     )  # fmt: skip
-    layout = fixed_layout(args, cluster)
-    if layout is not None:
-        considered = [settle(question, layout)]
-    else:
-        considered = _consider(question)
-    best = max(considered, key=lambda candidate: _merit(candidate, question))
+    best, considered = best_candidate(question)
     evaluation = best.evaluation
     completed = complete(best, question)
     return Plan(
@@ -102,6 +97,18 @@ def decide(
         findings=collect_findings(best, question, vllm_version),
         alternatives=() if evaluation.fits else find_alternatives(best, question, siblings),
     )
+
+
+def best_candidate(question: Question) -> tuple[Candidate, list[Candidate]]:
+    """
+    The layout that serves the goal best, and all that were considered.
+
+    Raises:
+        UnsupportedError: vLLM would refuse every layout.
+    """
+    layout = fixed_layout(question.args, question.cluster)
+    considered = [settle(question, layout)] if layout is not None else _consider(question)
+    return max(considered, key=lambda candidate: _merit(candidate, question)), considered
 
 
 def settle(question: Question, layout: Layout) -> Candidate:

@@ -1,7 +1,178 @@
 """
 What the user should know beside the numbers.
 """
+
 from __future__ import annotations
-from typing import Any
-def collect_findings(best: Any, question: Any, vllm_version: str) -> tuple[()]:
-    return ()
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from vllm_sizing.sizing.defaults import OLDEST
+from vllm_sizing.sizing.reasons import kv_heads_of
+from vllm_sizing.specs.findings import Finding
+from vllm_sizing.units import format_gib
+
+if TYPE_CHECKING:
+    from vllm_sizing.sizing.decisions import Candidate, Question
+
+_REFUSALS = {
+    "weights": "the weights alone exceed the GPU: loading ends out of memory",
+    "no-kv-memory": "no memory is left for the KV cache: vLLM refuses to start",
+    "max-model-len": "one request of max_model_len does not fit into the KV cache: vLLM refuses to start",
+    "max-num-seqs": "max_num_seqs exceeds the recurrent state blocks: vLLM refuses to start",
+    "out-of-memory": "weights, cache and CUDA graphs together exceed the GPU: the start ends out of memory",
+    "blocks": "the KV cache has no blocks",
+}
+
+
+def collect_findings(best: Candidate, question: Question, vllm_version: str) -> tuple[Finding, ...]:
+    """
+    Errors first, then warnings, then remarks.
+    """
+    found = [
+        *question.model.findings,
+        *_about_hardware(best, question),
+        *_about_fit(best, question),
+        *_about_load(best, question),
+        *_about_rules(best, question, vllm_version),
+    ]
+    order = {"error": 0, "warning": 1, "info": 2}
+    return tuple(sorted(found, key=lambda finding: order[finding.severity]))
+
+
+def _about_hardware(best: Candidate, question: Question) -> Iterator[Finding]:
+    cluster, layout = question.cluster, best.layout
+    gpu = cluster.gpu
+    if gpu.assumed:
+        yield Finding(code="gpu-assumed", message=gpu.assumed, hint="name the board to be sure")
+    idle = cluster.total_gpus - layout.num_ranks
+    if idle:
+        yield Finding(
+            code="gpus-idle",
+            severity="warning",
+            message=f"{idle} of {cluster.total_gpus} GPUs stay idle: no legal layout uses them all",
+            hint=f"{question.model.num_attention_heads} attention heads must divide by tensor_parallel_size",
+        )
+    requested = best.evaluation.numbers.memory.requested_bytes
+    if gpu.free_memory_bytes is not None and gpu.free_memory_bytes < requested:
+        yield Finding(
+            code="gpu-not-free",
+            severity="error",
+            message=(
+                f"{format_gib(gpu.free_memory_bytes)} are free but vLLM asks for {format_gib(requested)}: "
+                "it refuses to start"
+            ),
+            hint=f"free the GPU or set gpu_memory_utilization to {gpu.free_memory_bytes / gpu.memory_bytes:.2f} or less",
+        )
+    if layout.tensor > 1 and (cluster.interconnect or gpu.link) in ("pcie", "none") and gpu.vendor == "nvidia":
+        yield Finding(
+            code="slow-link",
+            severity="warning",
+            message=f"tensor_parallel_size {layout.tensor} exchanges every layer's result over PCIe",
+            hint="data parallel replicas or pipeline stages need less of the link",
+        )
+
+
+def _about_fit(best: Candidate, question: Question) -> Iterator[Finding]:
+    evaluation = best.evaluation
+    memory = evaluation.numbers.memory
+    if evaluation.refusal:
+        yield Finding(
+            code=f"does-not-fit-{evaluation.refusal}",
+            severity="error",
+            message=f"{_REFUSALS[evaluation.refusal]} ({format_gib(max(evaluation.shortfall_bytes, 0))} missing per GPU)",
+            hint="see the alternatives",
+        )
+    elif evaluation.oom_risk == "medium":
+        interval = memory.kv_cache_bytes_interval
+        yield Finding(
+            code="oom-risk-medium",
+            severity="warning",
+            message=(
+                f"at the low end of the estimate ({format_gib(interval.low)} of KV cache) it may fail to start or "
+                "to capture its CUDA graphs"
+            ),
+            hint="lower max_model_len, max_num_seqs or gpu_memory_utilization, or set kv_cache_memory_bytes",
+        )
+    if question.args.kv_cache_memory_bytes is not None and evaluation.fits:
+        yield Finding(
+            code="kv-cache-fixed",
+            message="kv_cache_memory_bytes is given: gpu_memory_utilization does not size the cache",
+        )
+
+
+def _about_load(best: Candidate, question: Question) -> Iterator[Finding]:
+    evaluation, workload, layout = best.evaluation, question.workload, best.layout
+    cache = evaluation.kv_cache
+    length, wanted = evaluation.max_model_len, workload.tokens_per_request
+    if wanted > length:
+        yield Finding(
+            code="workload-exceeds-max-model-len",
+            severity="warning",
+            message=f"the workload's requests have {wanted:,} tokens, more than max_model_len ({length:,})",
+            hint="longer requests are refused by the server; shorten them or raise max_model_len",
+        )
+    held = cache.max_concurrency_at_workload * layout.data
+    if evaluation.fits and held < workload.concurrency:
+        yield Finding(
+            code="kv-cache-holds-less-than-concurrency",
+            severity="warning",
+            message=f"the KV cache holds {held:,} requests of {wanted:,} tokens at once, not {workload.concurrency:,}",
+            hint="the others wait or are preempted; add GPUs, or use kv_cache_dtype=fp8",
+        )
+    if evaluation.setup.max_num_seqs * layout.data < workload.concurrency:
+        yield Finding(
+            code="max-num-seqs-below-concurrency",
+            severity="warning",
+            message=(
+                f"max_num_seqs ({evaluation.setup.max_num_seqs:,}) admits fewer requests than the "
+                f"workload's {workload.concurrency:,}"
+            ),
+            hint="raise max_num_seqs",
+        )
+    logged = evaluation.kv_cache.size_tokens
+    alone = cache.max_model_len_that_fits
+    if evaluation.fits and len(cache.groups) > 1:
+        yield Finding(
+            code="logged-size-is-not-one-request",
+            message=(
+                f"vLLM will log a cache of {logged:,} tokens; with {len(cache.groups)} kinds of cache groups that is "
+                f"concurrency x length, not room for one request (which takes {format_gib(cache.bytes_per_request)} "
+                f"at {min(alone, length):,} tokens)"
+            ),
+        )
+    kv_heads = kv_heads_of(question)
+    if 0 < kv_heads < layout.tensor and layout.decode_context == 1:
+        yield Finding(
+            code="kv-cache-replicated",
+            severity="info",
+            message=(
+                f"{kv_heads} KV head{'s' if kv_heads > 1 else ''} on {layout.tensor} ranks: "
+                f"each cached token is stored {layout.tensor // kv_heads} times"
+            ),
+            hint="data_parallel_size or decode_context_parallel_size stores it once",
+        )
+
+
+def _about_rules(best: Candidate, question: Question, vllm_version: str) -> Iterator[Finding]:
+    if question.rules.version < OLDEST:
+        yield Finding(
+            code="vllm-version-old",
+            severity="warning",
+            message=f"vLLM {vllm_version} is planned by the rules of 0.10.0, the oldest that were read",
+        )
+    if question.model.rough:
+        yield Finding(
+            code="model-rough",
+            severity="warning",
+            message="built from a bare parameter count: every number is rough",
+            hint="give the model's config.json for exact ones",
+        )
+    gpu = question.cluster.gpu
+    if best.performance is None:
+        missing = "memory bandwidth" if gpu.memory_bandwidth_bytes_per_s is None else "compute figures"
+        yield Finding(
+            code="speed-unknown",
+            message=f"no speed is predicted: the {missing} of {gpu.name} are not known",
+            hint="plan for a GPU of the catalog",
+        )
