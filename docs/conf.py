@@ -19,10 +19,9 @@ html_title = f"vllm-sizing {release}"
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
 
-autodoc_class_signature = "separated"
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
-napoleon_use_ivar = True
+maximum_signature_line_length = 90
 
 copybutton_only_copy_prompt_lines = True
 copybutton_prompt_text = "$ "
