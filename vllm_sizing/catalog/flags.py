@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from typing import Any
-
-import attrs
+from typing import Any, NamedTuple
 
 from vllm_sizing.catalog.names import quote
 from vllm_sizing.errors import InvalidValueError, UnsupportedError
@@ -22,8 +20,7 @@ _OLDEST: Release = (0, 8, 0)
 _SWAPPED = {"--enable-": "--disable-", "--disable-": "--enable-"}
 
 
-@attrs.frozen
-class Flag:
+class Flag(NamedTuple):
     """
     One flag of ``vllm serve``.
 
@@ -31,7 +28,7 @@ class Flag:
         name: Long spelling, ``--max-model-len``.
 
         kind: What it reads: ``int``, ``float``, ``text``, ``name``, ``tokens``, ``tokens_or_auto``,
-            ``json``, ``config``, ``object_or_text``, ``switch``, ``set``; ``ints``, ``texts``,
+            ``json``, ``config``, ``object_or_text``, ``switch``, ``set``; ``ints``, ``texts``, ``loras``,
             ``append_text`` and ``maybe_text`` take several words, or perhaps none.
 
         optional: The word ``None`` is read as no value.
@@ -64,8 +61,7 @@ class Flag:
         return self.name[2:].replace("-", "_")
 
 
-@attrs.frozen(eq=False)
-class FlagTable:
+class FlagTable(NamedTuple):
     """
     The flags of one release.
 
