@@ -11,10 +11,10 @@ from typing import Any
 
 from vllm_sizing.errors import UnsupportedError
 from vllm_sizing.sizing.layout import Layout, part_on_rank
-from vllm_sizing.sizing.weights import Loading, weights_of
+from vllm_sizing.sizing.weights import VOCAB_PADDING, Loading, weights_of
 from vllm_sizing.specs.engine import EngineArgs
 from vllm_sizing.specs.model import ModelSpec, Part, WeightTensor
-from vllm_sizing.units import DTYPE_BYTES, ceil_div
+from vllm_sizing.units import DTYPE_BYTES, ceil_div, round_up
 
 DEFAULT_MAX_LORAS = 1
 DEFAULT_MAX_LORA_RANK = 16
@@ -69,7 +69,16 @@ def lora_bytes(model: ModelSpec, layout: Layout, args: EngineArgs, dtype: str) -
     if lora_dtype not in DTYPE_BYTES:
         message = f"lora_dtype is {lora_dtype!r}; it must be auto, float16 or bfloat16"
         raise UnsupportedError(message, field="lora_dtype", value=lora_dtype)
-    return _slot_elements(model, layout, rank, bool(args.fully_sharded_loras)) * slots * DTYPE_BYTES[lora_dtype]
+    elements = _slot_elements(model, layout, rank, bool(args.fully_sharded_loras))
+    return elements * slots * DTYPE_BYTES[lora_dtype] + _vocab_mapping(model, layout)
+
+
+def _vocab_mapping(model: ModelSpec, layout: Layout) -> int:
+    """
+    The logits' index from shards to the whole vocabulary: ``lora/layers/logits_processor.py``.
+    """
+    has_slots = any(tensor.lora and tensor.role in ("embedding", "lm_head") for tensor in model.tensors)
+    return 8 * round_up(model.vocab_size, VOCAB_PADDING) if has_slots and layout.tensor > 1 else 0
 
 
 @lru_cache(maxsize=256)

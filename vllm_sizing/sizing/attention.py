@@ -1,19 +1,27 @@
 """
-Which attention backend vLLM picks, as far as it decides the block size.
+Which attention backend vLLM picks: it decides the block size and which cache dtypes there are.
 
-Source: vLLM 0.33 ``platforms/cuda.py:_get_backend_priorities``, ``platforms/interface.py``,
-``v1/attention/backends``.
+Source: vLLM 0.33 ``platforms/cuda.py:_get_backend_priorities``, ``platforms/interface.py:
+update_block_size_for_backend``, ``v1/attention/backends/*``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import lru_cache
+
 import attrs
 
+from vllm_sizing.errors import UnsupportedError
 from vllm_sizing.sizing.defaults import Rules
 from vllm_sizing.specs.gpu import GpuSpec
-from vllm_sizing.specs.model import CompressedMla, MlaAttention, ModelSpec
+from vllm_sizing.specs.model import CompressedMla, FullAttention, MlaAttention, ModelSpec, SlidingWindow
 
 DEFAULT_BLOCK = 16
+_PLAIN = frozenset({"float16", "bfloat16"})
+_FP8 = frozenset({"fp8", "fp8_e4m3"})
+_PER_HEAD = frozenset({"int8_per_token_head", "fp8_per_token_head", "int4_per_token_head"})
+TURBOQUANT = frozenset({"turboquant_k8v4", "turboquant_4bit_nc", "turboquant_k3v4_nc", "turboquant_3bit_nc"})
 
 
 @attrs.frozen(kw_only=True, cache_hash=True)
@@ -22,35 +30,225 @@ class AttentionChoice:
     The backend and what follows from it.
 
     Attributes:
-        name: vLLM's, empty where several mix.
+        name: vLLM's.
 
         block_size: Before recurrent layers enlarge it.
 
         kernel_block: Smallest block that the kernels accept.
-
-        token_bytes: Replaces the bytes per token when recurrent pages are aligned; 0: the layer's.
     """
 
     name: str
     block_size: int
     kernel_block: int = DEFAULT_BLOCK
-    token_bytes: int = 0
 
 
+@attrs.frozen(kw_only=True)
+class Backend:
+    """
+    One attention backend, as far as selection asks it.
+
+    Attributes:
+        blocks: Block sizes that it takes.
+
+        any_multiple: It takes every multiple of the first of them.
+
+        majors: Compute capability majors; empty: all from ``least`` on.
+
+        fp8_least: Capability that an FP8 cache needs.
+
+        sinks: Capability from which it serves attention sinks; None: never.
+
+        prefix_lm: Capability from which it serves bidirectional image prefixes; None: never.
+    """
+
+    name: str
+    dtypes: frozenset[str]
+    blocks: tuple[int, ...] = (16,)
+    any_multiple: bool = True
+    least: tuple[int, int] = (0, 0)
+    most: tuple[int, int] = (99, 0)
+    fp8_least: tuple[int, int] = (0, 0)
+    head_sizes: frozenset[int] | None = None
+    smallest_head: int = 0
+    largest_head: int = 2**16
+    sinks: tuple[int, int] | None = (0, 0)
+    prefix_lm: tuple[int, int] | None = None
+    windows: bool = True
+
+    def takes_block(self, block_size: int) -> bool:
+        """
+        Whether an explicit ``--block-size`` suits it.
+        """
+        return block_size in self.blocks or any(block_size % block == 0 for block in self.blocks)
+
+
+_FLASH_ATTN = Backend(
+    name="FLASH_ATTN", dtypes=_PLAIN | _FP8, least=(8, 0), fp8_least=(9, 0), largest_head=512, sinks=(9, 0)
+)
+_TRITON_FLASH_ATTN = attrs.evolve(_FLASH_ATTN, name="TRITON_FLASH_ATTN", prefix_lm=(9, 0), dtypes=_PLAIN | _FP8)
+_FLASHINFER = Backend(
+    name="FLASHINFER",
+    dtypes=_PLAIN | _FP8 | {"fp8_e5m2", "nvfp4", "nvfp4_4over6"},
+    blocks=(16, 32, 64),
+    any_multiple=False,
+    least=(8, 0),
+    most=(12, 1),
+    head_sizes=frozenset({64, 128, 256, 512}),
+    sinks=(10, 0),
+)
+_TRITON = Backend(
+    name="TRITON_ATTN",
+    dtypes=_PLAIN | _FP8 | {"fp8_e5m2", "float32"} | _PER_HEAD,
+    fp8_least=(8, 9),
+    smallest_head=32,
+    prefix_lm=(0, 0),
+)
+_TURBO = Backend(
+    name="TURBOQUANT", dtypes=TURBOQUANT, blocks=(32, 64, 128), any_multiple=False, sinks=None, windows=False
+)
+_FLASH_ATTN_MLA = Backend(name="FLASH_ATTN_MLA", dtypes=_PLAIN, least=(9, 0), most=(9, 9))
+_FLASHMLA = Backend(
+    name="FLASHMLA", dtypes=_PLAIN | _FP8, blocks=(64,), any_multiple=False, least=(9, 0), most=(10, 9)
+)
+_FLASHINFER_MLA = Backend(
+    name="FLASHINFER_MLA", dtypes=_PLAIN | _FP8, blocks=(32, 64), any_multiple=False, least=(10, 0), most=(10, 9)
+)
+_TRITON_MLA = Backend(name="TRITON_MLA", dtypes=_PLAIN | _FP8 | {"float32"}, fp8_least=(8, 9))
+_CUTLASS_MLA = Backend(
+    name="CUTLASS_MLA", dtypes=_PLAIN | _FP8, blocks=(128,), any_multiple=False, least=(10, 0), most=(10, 9)
+)
+_FA_SPARSE = Backend(name="FLASH_ATTN_MLA_SPARSE", dtypes=_PLAIN, blocks=(64,), least=(9, 0), most=(9, 9))
+_FLASHMLA_SPARSE = Backend(
+    name="FLASHMLA_SPARSE", dtypes=frozenset({"bfloat16", "fp8", "fp8_ds_mla"}), blocks=(64,), least=(9, 0), most=(10, 9)
+)
+_FLASHMLA_SPARSE_100 = attrs.evolve(
+    _FLASHMLA_SPARSE, dtypes=_FLASHMLA_SPARSE.dtypes | {"nvfp4_ds_mla"}, least=(10, 0)
+)
+_FLASHINFER_SPARSE = Backend(
+    name="FLASHINFER_MLA_SPARSE", dtypes=_PLAIN | _FP8, blocks=(64,), least=(10, 0), most=(10, 9)
+)
+_SPARSE_120 = Backend(
+    name="FLASHINFER_MLA_SPARSE_SM120", dtypes=frozenset({"bfloat16", "fp8"}), blocks=(64,), least=(12, 0)
+)
+_ALL = (
+    _FLASH_ATTN, _TRITON_FLASH_ATTN, _FLASHINFER, _TRITON, _TURBO, _FLASH_ATTN_MLA, _FLASHMLA, _FLASHINFER_MLA,
+    _TRITON_MLA, _CUTLASS_MLA, _FA_SPARSE, _FLASHMLA_SPARSE, _FLASHMLA_SPARSE_100, _FLASHINFER_SPARSE, _SPARSE_120,
+)  # fmt: skip
+
+
+@lru_cache(maxsize=512)
 def choose_attention(
-    model: ModelSpec, gpu: GpuSpec, rules: Rules, kv_cache_dtype: str, *, tensor: int, block_size: int | None
+    model: ModelSpec, gpu: GpuSpec, rules: Rules, kv_cache_dtype: str, *, block_size: int | None
 ) -> AttentionChoice:
     """
-    The backend for a model on a GPU.
+    The first backend in vLLM's order that serves the model's cache on this GPU.
+
+    Raises:
+        UnsupportedError: None does: "No valid attention backend".
     """
-    kernel, name = DEFAULT_BLOCK, "FLASH_ATTN"
-    fp8 = kv_cache_dtype.startswith("fp8")
-    for layer in model.cache_layers:
-        if isinstance(layer, CompressedMla):
-            kernel = max(kernel, layer.block_size)
-        elif isinstance(layer, MlaAttention):
-            if layer.indexer_bytes_per_token:
-                kernel, name = 64, "FLASHMLA_SPARSE"
-            elif (gpu.compute_capability or (0, 0))[0] == 9 and fp8:
-                kernel, name = 64, "FLASHMLA"
-    return AttentionChoice(name=name, block_size=block_size or kernel, kernel_block=kernel)
+    compressed = [layer for layer in model.cache_layers if isinstance(layer, CompressedMla)]
+    latent = [layer for layer in model.cache_layers if isinstance(layer, MlaAttention)]
+    plain = [layer for layer in model.cache_layers if isinstance(layer, FullAttention)]
+    capability = gpu.compute_capability
+    if compressed or capability is None or not (latent or plain):
+        # DeepSeek-V4 brings its own backends; on other vendors every backend takes 16.
+        kernel = max((layer.block_size for layer in compressed), default=DEFAULT_BLOCK)
+        return AttentionChoice(name="", block_size=block_size or kernel, kernel_block=kernel)
+    sparse = any(layer.indexer_bytes_per_token for layer in latent)
+    refusals = []
+    for backend in _in_order(capability, latent=bool(latent), sparse=sparse, prefix_lm="prefix_lm" in model.traits):
+        reason = _refuses(backend, model, plain, capability, kv_cache_dtype, block_size)
+        if reason:
+            refusals.append(f"{backend.name}: {reason}")
+            continue
+        kernel = _kernel_block(backend, plain, latent, capability, kv_cache_dtype, rules)
+        if kv_cache_dtype in TURBOQUANT:
+            return AttentionChoice(name=backend.name, block_size=block_size or 32, kernel_block=DEFAULT_BLOCK)
+        default = kernel if kernel > DEFAULT_BLOCK else DEFAULT_BLOCK
+        return AttentionChoice(name=backend.name, block_size=block_size or default, kernel_block=kernel)
+    message = (
+        f"kv_cache_dtype is {kv_cache_dtype}: no attention backend of vLLM serves it for {model.name} on {gpu.name} "
+        f"({'; '.join(refusals)}); leave kv_cache_dtype on auto or take another GPU"
+    )
+    raise UnsupportedError(message, field="kv_cache_dtype", value=kv_cache_dtype)
+
+
+def _in_order(capability: tuple[int, int], *, latent: bool, sparse: bool, prefix_lm: bool) -> Iterator[Backend]:
+    major = capability[0]
+    if sparse:
+        yield from {
+            10: (_FLASHINFER_SPARSE, _FLASHMLA_SPARSE_100),
+            12: (_SPARSE_120,),
+        }.get(major, (_FA_SPARSE, _FLASHMLA_SPARSE))
+    elif latent:
+        yield from {
+            10: (_FLASHINFER_MLA, _CUTLASS_MLA, _FLASHMLA, _TRITON_MLA),
+            12: (_TRITON_MLA,),
+        }.get(major, (_FLASH_ATTN_MLA, _FLASHMLA, _TRITON_MLA))
+    else:
+        if prefix_lm and major == 9:
+            yield _TRITON_FLASH_ATTN
+        yield from (_FLASHINFER, _FLASH_ATTN) if major == 10 else (_FLASH_ATTN, _FLASHINFER)
+        yield from (_TRITON, _TURBO)
+
+
+def _refuses(
+    backend: Backend,
+    model: ModelSpec,
+    plain: list[FullAttention],
+    capability: tuple[int, int],
+    kv_cache_dtype: str,
+    block_size: int | None,
+) -> str:
+    if not backend.least <= capability <= backend.most:
+        return "compute capability"
+    if kv_cache_dtype not in backend.dtypes:
+        return "cache dtype"
+    if kv_cache_dtype in _FP8 | {"fp8_e5m2"} and capability < backend.fp8_least:
+        return "FP8 cache on this compute capability"
+    if backend.name == "FLASH_ATTN" and kv_cache_dtype in _FP8 and capability[0] not in (9, 10):
+        return "FP8 cache on this compute capability"
+    if block_size is not None and not backend.takes_block(block_size):
+        return f"block_size {block_size}"
+    if not backend.windows and any(isinstance(layer, SlidingWindow) for layer in plain):
+        return "sliding windows"
+    for needed, least in (("prefix_lm", backend.prefix_lm), ("attention_sinks", backend.sinks)):
+        if needed in model.traits and (least is None or capability < least):
+            return needed.replace("_", " ")
+    return _refuses_heads(backend, plain, capability)
+
+
+def _refuses_heads(backend: Backend, plain: list[FullAttention], capability: tuple[int, int]) -> str:
+    for layer in plain:
+        size = layer.head_size
+        if backend.head_sizes is not None and size not in backend.head_sizes:
+            return f"head size {size}"
+        largest = backend.largest_head if capability[0] in (9, 10) else min(backend.largest_head, 256)
+        if backend.name.endswith("FLASH_ATTN") and (size % 8 or size > largest):
+            return f"head size {size}"
+        if size < backend.smallest_head:
+            return f"head size {size}"
+        if layer.head_size_v != size and backend.name == "FLASHINFER":
+            return "unequal key and value heads"
+    return ""
+
+
+def _kernel_block(
+    backend: Backend,
+    plain: list[FullAttention],
+    latent: list[MlaAttention],
+    capability: tuple[int, int],
+    kv_cache_dtype: str,
+    rules: Rules,
+) -> int:
+    if latent and not rules.mla_block_by_backend and not any(layer.indexer_bytes_per_token for layer in latent):
+        # Before 0.18 the platform fixed the block: platforms/cuda.py:check_and_update_config.
+        if capability[0] == 10:
+            return 128 if (0, 10, 1) <= rules.version < (0, 15, 0) else 64 if rules.version >= (0, 15, 0) else 16
+        return 64 if capability[0] == 9 else 16
+    largest = max((layer.head_size for layer in plain), default=0)
+    if capability[0] == 9 and kv_cache_dtype in _FP8 and largest == 512 and "FLASH_ATTN" in backend.name:
+        return 64  # FlashAttention 4's page for an FP8 cache of 512-wide heads; flash_attn.py.
+    return min(backend.blocks)
+
+

@@ -11,7 +11,7 @@ import math
 import attrs
 
 from vllm_sizing.errors import UnsupportedError
-from vllm_sizing.sizing.attention import AttentionChoice
+from vllm_sizing.sizing.attention import TURBOQUANT, AttentionChoice
 from vllm_sizing.sizing.kv_formats import head_token_bytes, mla_token_bytes
 from vllm_sizing.sizing.layout import part_on_rank
 from vllm_sizing.specs.model import (
@@ -157,7 +157,15 @@ def build_pages(
             block_size, state_page = _aligned_block(attention[0], state_page, settings, choice)
     pages: list[Page] = []
     for layer in layers:
-        pages.extend(_pages_of(layer, settings, choice, block_size, state_page))
+        if settings.kv_cache_dtype in TURBOQUANT and not states and isinstance(layer, FullAttention):
+            edge = boundary_layers(layers)
+            inner = tuple(number for number in layer.layers if number not in edge)
+            outer = tuple(number for number in layer.layers if number in edge)
+            plain = attrs.evolve(settings, kv_cache_dtype=settings.model_dtype)
+            pages.extend(_pages_of(attrs.evolve(layer, layers=inner), settings, block_size, state_page))
+            pages.extend(_pages_of(attrs.evolve(layer, layers=outer), plain, block_size, state_page))
+        else:
+            pages.extend(_pages_of(layer, settings, block_size, state_page))
     return tuple(page for page in pages if page.layers), block_size
 
 
@@ -173,7 +181,7 @@ def _aligned_block(
         per_token = mla_token_bytes(settings.kv_cache_dtype, settings.model_dtype, layer.head_size)
         step = max(choice.kernel_block, choice.block_size, 128)
     else:
-        per_token = choice.token_bytes or attention_token_bytes(layer, settings)
+        per_token = attention_token_bytes(layer, settings)
         step = max(choice.kernel_block, choice.block_size)
     if settings.aligned_states and settings.checkpoint_alignment:
         step = math.lcm(step, settings.checkpoint_alignment)
@@ -181,9 +189,18 @@ def _aligned_block(
     return block, block * per_token
 
 
-def _pages_of(
-    layer: CacheLayer, settings: CacheSettings, choice: AttentionChoice, block_size: int, state_page: int
-) -> list[Page]:
+def boundary_layers(layers: tuple[CacheLayer, ...]) -> frozenset[int]:
+    """
+    Layers that keep the model's dtype beside TurboQuant: the first two and the last two.
+
+    Source: ``quantization/turboquant/config.py:get_boundary_skip_layers``.
+    """
+    numbers = sorted({number for layer in layers for number in layer.layers})
+    count = min(2, len(numbers) // 2)
+    return frozenset(numbers[:count] + numbers[len(numbers) - count :])
+
+
+def _pages_of(layer: CacheLayer, settings: CacheSettings, block_size: int, state_page: int) -> list[Page]:
     if isinstance(layer, RecurrentState):
         number = (2 if settings.aligned_states else 1) + settings.speculative_tokens + (settings.state_blocks - 1)
         size = max(state_page, state_bytes(layer, settings))
@@ -198,7 +215,7 @@ def _pages_of(
     if isinstance(layer, CompressedMla):
         return [_compressed_page(layer, settings, block_size)]
     size = block_size * attention_token_bytes(layer, settings)
-    geometry = (layer.num_kv_heads, layer.head_size, layer.head_size_v)
+    geometry = (layer.num_kv_heads, layer.head_size, layer.head_size_v, settings.kv_cache_dtype)
     common = {"layers": layer.layers, "block_size": block_size, "num_bytes": size, "geometry": geometry}
     if isinstance(layer, SlidingWindow):
         return [Page(family="window", kind="sliding_window", span=layer.window, **common)]  # type: ignore[arg-type]

@@ -8,9 +8,16 @@ Source: vLLM 0.33 ``config/cache.py:CacheDType``, ``v1/kv_cache_interface.py``, 
 from __future__ import annotations
 
 from vllm_sizing.errors import UnsupportedError
-from vllm_sizing.units import DTYPE_BYTES
+from vllm_sizing.units import DTYPE_BYTES, ceil_div
 
 SIXTEEN_BIT = ("float16", "bfloat16", "float32")
+# Bits of keys and values; quantization/turboquant/config.py:TQ_PRESETS.
+_TURBOQUANT_BITS = {
+    "turboquant_k8v4": (8, 4),
+    "turboquant_4bit_nc": (4, 4),
+    "turboquant_k3v4_nc": (3, 4),
+    "turboquant_3bit_nc": (3, 3),
+}
 FP8 = ("fp8", "fp8_e4m3", "fp8_e5m2", "fp8_inc")
 
 
@@ -30,6 +37,11 @@ def head_token_bytes(kv_cache_dtype: str, model_dtype: str, head_size: int, head
         return both + 2 * 4
     if kv_cache_dtype == "int4_per_token_head":
         return head_size // 2 + head_size_v // 2 + 2 * 4
+    if kv_cache_dtype in _TURBOQUANT_BITS:
+        keys, values = _TURBOQUANT_BITS[kv_cache_dtype]
+        key_bytes = head_size if keys == 8 else ceil_div(head_size * keys, 8) + 2
+        total = key_bytes + ceil_div(head_size_v * values, 8) + 4
+        return total + total % 2  # quantization/turboquant/config.py:slot_size_aligned
     if kv_cache_dtype.startswith("nvfp4") and kv_cache_dtype != "nvfp4_ds_mla":
         return sum(size // 2 + size // 16 for size in (head_size, head_size_v))
     raise _unknown(kv_cache_dtype)

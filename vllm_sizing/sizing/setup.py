@@ -86,6 +86,7 @@ def prepare(model: ModelSpec, gpu: GpuSpec, args: EngineArgs, layout: Layout, ru
     online = online_schemes_for(model, args.quantization, rules)
     check_method(model, args.quantization, gpu, rules)
     kv_cache_dtype = resolve_kv_cache_dtype(model, args, rules, dtype)
+    sparse = any(isinstance(layer, MlaAttention) and layer.indexer_bytes_per_token for layer in model.cache_layers)
     pooling = (args.runner or "auto") == "pooling" or (args.runner in (None, "auto") and model.runner == "pooling")
     recurrent = [layer for layer in model.cache_layers if isinstance(layer, RecurrentState)]
     prefix_caching = args.enable_prefix_caching
@@ -130,7 +131,8 @@ def prepare(model: ModelSpec, gpu: GpuSpec, args: EngineArgs, layout: Layout, ru
         cache=CacheSettings(
             tensor=layout.tensor,
             decode_context=layout.decode_context,
-            kv_cache_dtype=kv_cache_dtype,
+            # Sparse latent attention has one FP8 layout, whatever it is called.
+            kv_cache_dtype="fp8_ds_mla" if sparse and kv_cache_dtype == "fp8" else kv_cache_dtype,
             model_dtype=dtype,
             conv_dtype=_state_dtype(args.mamba_cache_dtype, dtype),
             ssm_dtype=None if args.mamba_ssm_cache_dtype in (None, "auto") else args.mamba_ssm_cache_dtype,
@@ -142,9 +144,7 @@ def prepare(model: ModelSpec, gpu: GpuSpec, args: EngineArgs, layout: Layout, ru
             disable_hybrid=bool(args.disable_hybrid_kv_cache_manager),
             encoder_tokens=encoder_tokens(model),
         ),
-        attention=choose_attention(
-            model, gpu, rules, kv_cache_dtype, tensor=layout.tensor, block_size=args.block_size
-        ),
+        attention=choose_attention(model, gpu, rules, kv_cache_dtype, block_size=args.block_size),
         dtype=dtype,
         max_num_seqs=seqs,
         max_num_batched_tokens=tokens,
