@@ -152,7 +152,9 @@ class Builder:
             )
             if bias:
                 bias_split = Shard(axis=0, parts=parts) if shard is COLUMN else REPLICATED
-                self.add(f"{name}.bias", (rows,), shard=bias_split, dtype=bias_dtype, **facts)
+                self.add(
+                    f"{name}.bias", (rows,), shard=bias_split, **{**facts, "dtype": bias_dtype or facts.get("dtype")}
+                )
 
     def experts(
         self,
@@ -233,15 +235,24 @@ class Builder:
         )  # fmt: skip
 
     def lm_head(
-        self, name: str, vocab_size: int, hidden: int, *, stage: str = "last", bias: bool = False, **facts: Any
+        self,
+        name: str,
+        vocab_size: int,
+        hidden: int,
+        *,
+        stage: str = "last",
+        bias: bool = False,
+        quantized: bool = True,
+        lora: bool = True,
+        **facts: Any,
     ) -> None:
         """
         The output projection over the vocabulary.
         """
-        scheme = self.quantization.lm_head(name)
+        scheme = self.quantization.lm_head(name) if quantized else None
         self.add(
             f"{name}.weight", (vocab_size, hidden), shard=VOCAB, role="lm_head", stage=stage, scheme=scheme,
-            lora=True, **facts,
+            lora=lora, **facts,
         )  # fmt: skip
         if bias:
             self.add(f"{name}.bias", (vocab_size,), shard=VOCAB, stage=stage, **facts)
@@ -256,6 +267,8 @@ class Builder:
         tied: bool,
         everywhere: bool = False,
         bias: bool = False,
+        lora: bool = True,
+        head_quantized: bool = True,
     ) -> None:
         """
         Both ends of a language model.
@@ -264,15 +277,19 @@ class Builder:
             tied: One table serves both; each end of a pipeline holds it.
 
             everywhere: The model class builds both on every pipeline stage.
+
+            lora: The class lists both in ``embedding_modules``.
+
+            head_quantized: vLLM gives the head the checkpoint's quant_config.
         """
         ends, last = ("all", "all") if everywhere else ("ends" if tied else "first", "last")
-        self.embedding(embed, vocab_size, hidden, stage=ends)
+        self.embedding(embed, vocab_size, hidden, stage=ends, lora=lora)
         if tied:
             self.traits.add("tied_embeddings")
             if bias:
                 self.add(f"{head}.bias", (vocab_size,), shard=VOCAB, stage=last)
         else:
-            self.lm_head(head, vocab_size, hidden, stage=last, bias=bias)
+            self.lm_head(head, vocab_size, hidden, stage=last, bias=bias, quantized=head_quantized, lora=lora)
 
     def rope(self, name: str, table: RopeTable, *, layers: Layers = (), tower: str | None = None) -> None:
         """
@@ -329,10 +346,16 @@ class Builder:
         if not layer.layers:
             return
         self.cache_layers.append(layer)
-        self.add(f"{name}.scales", (ATTENTION_SCALES,), layers=layer.layers, dtype="float32", role="buffer")
+        self.attention_scales(name, layer.layers)
+
+    def attention_scales(self, name: str, layers: Layers) -> None:
+        """
+        The scales that vLLM's Attention registers, whether or not it keeps a cache.
+        """
+        self.add(f"{name}.scales", (ATTENTION_SCALES,), layers=layers, dtype="float32", role="buffer")
         extra = self.quantization.attention_scale_bytes
         if extra:
-            self.add(f"{name}.kv_scales", (extra,), layers=layer.layers, dtype="uint8", role="buffer")
+            self.add(f"{name}.kv_scales", (extra,), layers=layers, dtype="uint8", role="buffer")
 
     def attention_caches(
         self,
@@ -345,10 +368,17 @@ class Builder:
         windows: dict[int, int] | None = None,
         head_size_v: int | None = None,
         sinks: bool = False,
+        kept: bool = True,
     ) -> None:
         """
         Full attention, or a sliding window where ``windows`` gives one for the layer.
+
+        Args:
+            kept: False for encoders, which have the layer but keep no cache.
         """
+        if not kept:
+            self.attention_scales(name, layers)
+            return
         windows = windows or {}
         common = {
             "num_heads": num_heads,

@@ -56,6 +56,12 @@ class Config:
         found = "is missing" if value is None else f"is {_shown(value)}"
         return ConfigError(f"config.json: {self._at(key)} {found}; it must be {wanted}", field=self._at(key), value=value)
 
+    def over(self, defaults: Mapping[str, Any]) -> Config:
+        """
+        The same section with a config class's defaults behind it; an explicit null stays null.
+        """
+        return Config({**defaults, **self.data}, self.path)
+
     def has(self, *keys: str) -> bool:
         """
         Whether one of the keys has a value.

@@ -1,168 +1,148 @@
 """
 Llama and the models that differ from it by a bias, a norm or a window.
 
-Source: vLLM 0.33 ``model_executor/models/llama.py``, ``qwen2.py``, ``qwen3.py``, ``mistral.py``.
+Source: vLLM 0.33 ``model_executor/models/llama.py``, ``qwen2.py``, ``qwen3.py``, ``mistral.py``,
+``phi3.py``; defaults from transformers 5.20.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 
-from vllm_sizing.architectures.builder import Builder, Layers
-from vllm_sizing.architectures.checkpoint import Checkpoint, derived_max_model_len
+from vllm_sizing.architectures.blocks import (
+    TWO_NORMS,
+    Stack,
+    add_ends,
+    add_norms,
+    add_rope,
+    add_self_attention,
+    finish,
+    read_stack,
+    read_windows,
+)
+from vllm_sizing.architectures.builder import Builder
+from vllm_sizing.architectures.checkpoint import Checkpoint
 from vllm_sizing.architectures.config import Config
-from vllm_sizing.architectures.rope import rope_parameters, rope_table
-from vllm_sizing.specs.model import ROW, ModelSpec
+from vllm_sizing.specs.model import ModelSpec
 
 
 @attrs.frozen(kw_only=True)
-class Defaults:
+class Style:
     """
-    What transformers fills in where a config.json is silent, and the switches of the class.
+    One model class.
 
     Attributes:
-        qkv_bias: Bias of q, k and v where the config does not say.
+        defaults: What its config class fills in where a config.json is silent.
 
-        qk_norm: Norms of one head's width on q and k.
+        qkv_bias: ``config``: as the config says; ``always``.
 
-        windows: The model class honours ``sliding_window``.
+        output_bias: o_proj follows the config's bias.
+
+        head_norms: Norms of one head's width on q and k.
+
+        switched_windows: ``use_sliding_window`` and ``max_window_layers`` count.
+
+        packed: The checkpoint stores qkv_proj and gate_up_proj as such.
+
+        lora_ends: LoRA may target embeddings and LM head.
     """
 
-    qkv_bias: bool = False
-    qk_norm: bool = False
-    head_dim: int | None = None
-    tied: bool = False
-    num_kv_heads: int | None = None
-    max_position: int = 2048
-    windows: bool = False
+    defaults: dict[str, Any]
+    qkv_bias: str = "config"
+    output_bias: bool = True
+    head_norms: bool = False
+    switched_windows: bool = False
+    packed: bool = False
+    lora_ends: bool = True
 
 
-_DEFAULTS = {
-    "LlamaForCausalLM": Defaults(),
-    "MistralForCausalLM": Defaults(num_kv_heads=8, max_position=131072, windows=True),
-    "Qwen2ForCausalLM": Defaults(qkv_bias=True, num_kv_heads=32, max_position=32768),
-    "Qwen3ForCausalLM": Defaults(qk_norm=True, head_dim=128, num_kv_heads=32, max_position=32768),
+_LLAMA = Style(defaults={"max_position_embeddings": 2048})
+_MISTRAL = Style(
+    defaults={"num_key_value_heads": 8, "max_position_embeddings": 131072, "sliding_window": 4096}
+)
+_QWEN2 = Style(
+    defaults={"num_key_value_heads": 32, "max_position_embeddings": 32768, "sliding_window": 4096},
+    qkv_bias="always", output_bias=False, switched_windows=True, lora_ends=False,
+)  # fmt: skip
+_QWEN3 = Style(
+    defaults={
+        "num_key_value_heads": 32, "head_dim": 128, "max_position_embeddings": 32768, "sliding_window": 4096
+    },
+    output_bias=False, head_norms=True, switched_windows=True,
+)  # fmt: skip
+_PHI3 = Style(
+    defaults={"max_position_embeddings": 4096, "original_max_position_embeddings": 4096}, packed=True
+)  # fmt: skip
+_MINISTRAL3 = Style(
+    defaults={
+        "num_key_value_heads": 8,
+        "head_dim": 128,
+        "max_position_embeddings": 262144,
+        "rope_parameters": {"rope_type": "yarn", "factor": 16.0, "original_max_position_embeddings": 16384},
+    }
+)
+_STYLES = {
+    "LlamaForCausalLM": _LLAMA,
+    "LLaMAForCausalLM": _LLAMA,
+    "LlamaModel": _LLAMA,
+    "InternLM3ForCausalLM": _LLAMA,
+    "IQuestCoderForCausalLM": _LLAMA,
+    "TeleChat3ForCausalLM": _LLAMA,
+    "MistralForCausalLM": _MISTRAL,
+    "MistralModel": _MISTRAL,
+    "Ministral3ForCausalLM": _MINISTRAL3,
+    "Qwen2ForCausalLM": _QWEN2,
+    "Qwen2Model": _QWEN2,
+    "Qwen3ForCausalLM": _QWEN3,
+    "Phi3ForCausalLM": _PHI3,
 }
 
 
-@attrs.frozen(kw_only=True)
-class Attention:
+def add_language_model(builder: Builder, text: Config, *, architecture: str, prefix: str = "") -> Stack:
     """
-    Sizes of grouped-query attention, read and checked.
+    A dense decoder, as the whole model or (``prefix`` with its dot) inside a larger one.
     """
-
-    num_heads: int
-    num_kv_heads: int
-    head_size: int
-
-
-def read_attention(text: Config, *, head_dim: int | None = None, num_kv_heads: int | None = None) -> Attention:
-    """
-    Heads of a config in the usual spelling.
-    """
-    heads = text.required("num_attention_heads", maximum=2**16)
-    fallback = min(num_kv_heads, heads) if num_kv_heads else heads
-    kv_heads = text.integer("num_key_value_heads", default=fallback, maximum=2**16)
-    if heads % kv_heads:
-        raise text.refuse("num_key_value_heads", f"a divisor of num_attention_heads ({heads})")
-    size = text.integer("head_dim", default=head_dim, maximum=2**16)
-    if size is None:
-        hidden = text.required("hidden_size")
-        if hidden % heads:
-            raise text.refuse("num_attention_heads", f"a divisor of hidden_size ({hidden})")
-        size = hidden // heads
-    return Attention(num_heads=heads, num_kv_heads=kv_heads, head_size=size)
-
-
-def read_windows(text: Config, layers: Layers) -> dict[int, int]:
-    """
-    Layers with a sliding window, from ``layer_types`` or for all layers.
-    """
-    window = text.integer("sliding_window", default=None)
-    if window is None or text.flag("use_sliding_window", default=True) is False:
-        return {}
-    kinds = text.layer_types(len(layers))
-    if kinds is None:
-        return dict.fromkeys(layers, window)
-    return {layer: window for layer in layers if kinds[layer] == "sliding_attention"}
-
-
-def add_self_attention(
-    builder: Builder,
-    prefix: str,
-    hidden: int,
-    attention: Attention,
-    *,
-    layers: Layers,
-    bias: bool = False,
-    output_bias: bool = False,
-    qk_norm: bool = False,
-    windows: dict[int, int] | None = None,
-) -> None:
-    """
-    qkv_proj, o_proj, optional norms of q and k, and the cache.
-    """
-    width = attention.num_heads * attention.head_size
-    builder.qkv(
-        f"{prefix}.qkv_proj", hidden, attention.num_heads, attention.num_kv_heads, attention.head_size,
-        layers=layers, bias=bias,
+    style = _STYLES[architecture]
+    text = text.over(style.defaults)
+    stack = read_stack(text)
+    layer, layers = f"{prefix}model.layers.*", stack.layers
+    add_ends(builder, stack, prefix, lora=style.lora_ends)
+    bias = text.flag("attention_bias", default=False) or text.flag("bias", default=False)
+    add_self_attention(
+        builder, f"{layer}.self_attn", stack,
+        bias=style.qkv_bias == "always" or text.flag("qkv_bias", default=bias),
+        output_bias=bias and style.output_bias,
+        head_norms=style.head_norms,
+        windows=_windows(text, stack, switched=style.switched_windows),
+        causal=text.flag("is_causal", default=True),
+        fused=() if style.packed else ("q_proj", "k_proj", "v_proj"),
     )  # fmt: skip
-    builder.linear(f"{prefix}.o_proj", width, hidden, shard=ROW, layers=layers, bias=output_bias)
-    if qk_norm:
-        builder.norm(f"{prefix}.q_norm", attention.head_size, layers=layers)
-        builder.norm(f"{prefix}.k_norm", attention.head_size, layers=layers)
-    builder.attention_caches(
-        f"{prefix}.attn", layers, attention.num_heads, attention.num_kv_heads, attention.head_size, windows=windows
-    )
+    add_rope(builder, f"{layer}.self_attn", stack)
+    builder.gated_mlp(
+        f"{layer}.mlp", stack.hidden, text.required("intermediate_size"),
+        layers=layers, bias=text.flag("mlp_bias", default=False),
+        fused=() if style.packed else ("gate_proj", "up_proj"),
+    )  # fmt: skip
+    add_norms(builder, layer, stack.hidden, *TWO_NORMS, layers=layers)
+    return stack
+
+
+def _windows(text: Config, stack: Stack, *, switched: bool) -> dict[int, int]:
+    if not switched:
+        return read_windows(text, stack.layers)
+    if not text.flag("use_sliding_window", default=False):
+        return {}
+    first = text.integer("max_window_layers", default=28, minimum=0)
+    kinds = ["sliding_attention" if layer >= first else "full_attention" for layer in stack.layers]
+    return read_windows(text, stack.layers, kinds=kinds, per_layer=False)
 
 
 def build(checkpoint: Checkpoint) -> ModelSpec:
     """
     The `ModelSpec` of a dense decoder.
     """
-    text, defaults = checkpoint.text, _DEFAULTS[checkpoint.architecture]
     builder = checkpoint.builder()
-    hidden = text.required("hidden_size")
-    layers = tuple(range(text.num_layers()))
-    attention = read_attention(text, head_dim=defaults.head_dim, num_kv_heads=defaults.num_kv_heads)
-    position = text.integer("max_position_embeddings", default=defaults.max_position, maximum=2**30)
-    vocab_size = text.required("vocab_size")
-    prefix = "model.layers.*"
-    builder.embed_and_head(
-        "model.embed_tokens", "lm_head", vocab_size, hidden,
-        tied=text.flag("tie_word_embeddings", default=defaults.tied),
-    )  # fmt: skip
-    bias = text.flag("attention_bias", "bias", default=defaults.qkv_bias)
-    add_self_attention(
-        builder, f"{prefix}.self_attn", hidden, attention,
-        layers=layers,
-        bias=bias,
-        output_bias=bias and not defaults.qkv_bias,
-        qk_norm=defaults.qk_norm,
-        windows=read_windows(text, layers) if defaults.windows else None,
-    )  # fmt: skip
-    builder.rope(
-        "model.layers.*.self_attn.rotary_emb",
-        rope_table(
-            rope_parameters(text), head_size=attention.head_size, max_position=position,
-            partial_rotary_factor=text.number("partial_rotary_factor", default=1.0),
-            original_max_position=text.integer("original_max_position_embeddings", default=None),
-        ),
-    )  # fmt: skip
-    builder.gated_mlp(
-        f"{prefix}.mlp", hidden, text.required("intermediate_size"),
-        layers=layers, bias=text.flag("mlp_bias", default=False),
-    )  # fmt: skip
-    builder.norm(f"{prefix}.input_layernorm", hidden, layers=layers)
-    builder.norm(f"{prefix}.post_attention_layernorm", hidden, layers=layers)
-    builder.norm("model.norm", hidden, stage="last")
-    return builder.build(
-        name=checkpoint.name,
-        architecture=checkpoint.architecture,
-        dtype=checkpoint.dtype,
-        num_layers=len(layers),
-        hidden_size=hidden,
-        vocab_size=vocab_size,
-        max_model_len=derived_max_model_len(text, default=defaults.max_position),
-        num_attention_heads=attention.num_heads,
-    )
+    stack = add_language_model(builder, checkpoint.text, architecture=checkpoint.architecture)
+    return finish(checkpoint, builder, stack)

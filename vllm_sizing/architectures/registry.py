@@ -7,7 +7,9 @@ from __future__ import annotations
 # Module -> names in ``architectures`` of config.json.
 _MODULES = {
     "llama": (
-        "LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM",
+        "InternLM3ForCausalLM", "IQuestCoderForCausalLM", "LLaMAForCausalLM", "LlamaForCausalLM", "LlamaModel",
+        "Ministral3ForCausalLM", "MistralForCausalLM", "MistralModel", "Phi3ForCausalLM", "Qwen2ForCausalLM",
+        "Qwen2Model", "Qwen3ForCausalLM", "TeleChat3ForCausalLM",
     ),
 }  # fmt: skip
 
