@@ -1,0 +1,96 @@
+"""
+Laws of the KV cache: blocks, groups and the answers derived from them.
+"""
+
+import attrs
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.property.strategies import SIXTEEN, cache_layers, cache_settings, full_layers
+from vllm_sizing.sizing.cache_pages import attention_token_bytes, build_pages
+from vllm_sizing.sizing.defaults import rules_for
+from vllm_sizing.sizing.kv_cache import cache_layout, make_groups
+
+RULES = rules_for((0, 33, 0))
+
+
+def layout_of(layers, settings, stages=1):
+    number = 1 + max(layer for kind in layers for layer in kind.layers)
+    return cache_layout(layers, number, min(stages, number), settings, SIXTEEN, RULES)
+
+
+@given(full_layers(), cache_settings(), st.integers(1, 1_000_000))
+def test_rounding_to_blocks_wastes_less_than_one_block(layer, settings, num_tokens):
+    """
+    With full attention, paged KV takes less than one block more than needed.
+    """
+    cache = layout_of((layer,), settings)
+    exact = num_tokens * attention_token_bytes(layer, settings) * len(layer.layers)
+    paged = cache.blocks_per_request(num_tokens, 0) * cache.bytes_per_block[0]
+    assert exact <= paged < exact + cache.bytes_per_block[0]
+
+
+@given(cache_layers(), cache_settings())
+def test_every_layer_is_in_exactly_one_group(layers, settings):
+    pages, _ = build_pages(layers, settings, SIXTEEN)
+    grouped = sorted(layer for group in make_groups(pages, RULES) for page in group.pages for layer in page.layers)
+    assert grouped == sorted(layer for kind in layers for layer in kind.layers)
+
+
+@given(cache_layers(), cache_settings())
+def test_groups_share_one_page_size(layers, settings):
+    """
+    Any group can use any block: pages are equal wherever there are several groups.
+    """
+    cache = layout_of(layers, settings)
+    if len(cache.groups) > 1:
+        assert len({page.num_bytes for group in cache.groups for page in group.pages}) == 1
+
+
+@given(cache_layers(), cache_settings(), st.integers(1, 200_000), st.integers(0, 16384))
+def test_longer_requests_never_take_fewer_blocks(layers, settings, num_tokens, in_flight):
+    cache = layout_of(layers, settings)
+    assert cache.blocks_per_request(num_tokens, in_flight) <= cache.blocks_per_request(num_tokens + 1, in_flight)
+
+
+@given(cache_layers(), cache_settings(), st.integers(0, 5000), st.integers(0, 16384), st.integers(1, 131072))
+def test_the_longest_request_is_maximal(layers, settings, num_blocks, in_flight, limit):
+    """
+    It fits, and one token more does not (or is over the limit).
+    """
+    cache = layout_of(layers, settings)
+    longest = cache.longest(num_blocks, in_flight, limit)
+    assert 0 <= longest <= limit
+    if longest:
+        assert cache.blocks_per_request(longest, in_flight) <= num_blocks
+    if longest < limit:
+        assert cache.blocks_per_request(longest + 1, in_flight) > num_blocks
+
+
+@given(cache_layers(), cache_settings(), st.integers(0, 2**36), st.integers(0, 2**30))
+def test_more_memory_never_gives_fewer_blocks(layers, settings, available, more):
+    cache = layout_of(layers, settings)
+    few, many = cache.num_blocks((available,)), cache.num_blocks((available + more,))
+    assert few <= many
+    assert few * cache.bytes_per_block[0] <= available < (few + 1) * cache.bytes_per_block[0]
+
+
+@given(cache_layers(), cache_settings(tensor=1), st.integers(2, 4))
+def test_stages_hold_every_layer_of_every_group(layers, settings, stages):
+    """
+    The layers of a group are cut among the stages, none is lost.
+    """
+    whole, split = layout_of(layers, settings), layout_of(layers, settings, stages)
+    assert whole.groups == split.groups
+    assert sum(split.bytes_per_block) >= whole.bytes_per_block[0]
+    assert max(split.bytes_per_block) <= whole.bytes_per_block[0]
+
+
+@given(full_layers(), cache_settings(tensor=1), st.sampled_from((2, 4, 8, 16)))
+def test_kv_heads_are_copied_beyond_their_number(layer, settings, tensor):
+    """
+    More ranks halve a rank's cache until one head is left, then nothing changes.
+    """
+    alone = attention_token_bytes(layer, settings)
+    spread = attention_token_bytes(layer, attrs.evolve(settings, tensor=tensor))
+    assert spread * min(tensor, layer.num_kv_heads) == alone
