@@ -208,7 +208,7 @@ def test_the_figures_of_a_gpu_are_plausible(row):
     gpu = gpu_rows.gpu_of_row(row, "")
     flops = dict(gpu.peak_flops)
 
-    assert 10 * GIB < gpu.memory_bytes < 300 * GIB
+    assert 7 * GIB < gpu.memory_bytes < 300 * GIB
     assert 0.1e12 < gpu.memory_bandwidth_bytes_per_s <= 8e12
     assert gpu.product_names
     assert gpu.architecture

@@ -26,7 +26,7 @@ _SHORT = {
 }
 
 # What nvidia-smi prints for these it prints for boards with less memory, too.
-_SHARED_PRINTS = ("rtx-3060-12gb", "rtx-4060-ti-16gb", "jetson-agx-orin-64gb")
+_SHARED_PRINTS = ("rtx-3060-12gb", "rtx-4060-ti-16gb", "rtx-5060-ti-16gb", "jetson-agx-orin-64gb")
 
 # nvidia-smi prints this for an H100 with 94 GB that has no other name, people write it for the SXM board.
 _REFUSED = {"nvidiah100": ("h100-sxm", "h100-pcie", "h100-nvl")}
