@@ -82,12 +82,18 @@ def _client() -> Any:
     try:
         import huggingface_hub
         import huggingface_hub.errors
+        import huggingface_hub.file_download
         import huggingface_hub.utils
     except (ImportError, ValueError) as error:
         # ValueError: HF_HUB_ETAG_TIMEOUT and alike are read as numbers while importing.
         message = f"huggingface_hub does not start: {error}; check the HF_ environment variables"
         raise SourceError(message, source="huggingface_hub") from None
     return huggingface_hub
+
+
+def _url(client: Any, repository: _Repository, filename: str) -> str:
+    url: str = client.hf_hub_url(repository.repo_id, filename, revision=repository.revision)
+    return url
 
 
 def _try_connection(client: Any, repository: _Repository) -> Exception | None:
@@ -97,7 +103,7 @@ def _try_connection(client: Any, repository: _Repository) -> Exception | None:
     A download would wait minutes for a network that is not there before it looks into the cache.
     What the server itself refuses is left to the download, which knows what to retry.
     """
-    url = client.hf_hub_url(repository.repo_id, CONFIG_FILE, revision=repository.revision)
+    url = _url(client, repository, CONFIG_FILE)
     try:
         client.get_hf_file_metadata(url, token=repository.token, timeout=client.constants.HF_HUB_ETAG_TIMEOUT)
     except Exception as error:
@@ -235,13 +241,12 @@ def _read_start(
     """
     The first bytes of a file and its size, where the server tells it.  Hangs up after num_bytes.
     """
-    url = client.hf_hub_url(repository.repo_id, filename, revision=repository.revision)
     headers = client.utils.build_hf_headers(token=repository.token)
     headers |= {"Range": f"bytes=0-{num_bytes - 1}", "Accept-Encoding": "identity"}
     # Retried as huggingface_hub's own downloads are when a stream is opened (file_download.py, http_get).
     with client.utils.http_stream_backoff(
         "GET",
-        url,
+        _url(client, repository, filename),
         headers=headers,
         timeout=client.constants.HF_HUB_DOWNLOAD_TIMEOUT,
         retry_on_exceptions=(),

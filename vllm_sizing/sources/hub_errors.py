@@ -88,6 +88,10 @@ def _no_revision(_: BaseException, repo_id: str) -> str:
     return f"{repo_id} has no such revision; leave revision out for main, or look up its branches and commits"
 
 
+def _no_file(_: BaseException, repo_id: str) -> str:
+    return f"a file that the index of {repo_id} names is missing; its upload may be unfinished"
+
+
 def _offline(_: BaseException, repo_id: str) -> str:
     return f"{repo_id} is not in the Hub cache and HF_HUB_OFFLINE forbids asking; unset it or {_ELSEWHERE}"
 
@@ -154,6 +158,7 @@ _MESSAGES: dict[str, Callable[[BaseException, str], str]] = {
     "DisabledRepoError": _disabled,
     "RepositoryNotFoundError": _not_found,
     "RevisionNotFoundError": _no_revision,
+    "RemoteEntryNotFoundError": _no_file,
     "HfHubHTTPError": _refused,
     "OfflineModeIsEnabled": _offline,
     "FileMetadataError": _no_hub,
