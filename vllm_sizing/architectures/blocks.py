@@ -206,13 +206,15 @@ def add_self_attention(
     )  # fmt: skip
 
 
-def add_rope(builder: Builder, name: str, stack: Stack, **facts: Any) -> None:
+def add_rope(
+    builder: Builder, name: str, stack: Stack, *, text: Config | None = None, head_size: int = 0, **facts: Any
+) -> None:
     """
     The rotary table of a stack; ``facts`` as in `read_rope`.
     """
     facts.setdefault("max_position", stack.max_position)
-    size = facts.pop("head_size", stack.attention.head_size)
-    builder.rope(f"{name}.rotary_emb", read_rope(stack.text, size, **facts))
+    table = read_rope(text or stack.text, head_size or stack.attention.head_size, **facts)
+    builder.rope(f"{name}.rotary_emb", table)
 
 
 def add_mlp(

@@ -11,6 +11,12 @@ _MODULES = {
         "Ministral3ForCausalLM", "MistralForCausalLM", "MistralModel", "Phi3ForCausalLM", "Qwen2ForCausalLM",
         "Qwen2Model", "Qwen3ForCausalLM", "TeleChat3ForCausalLM",
     ),
+    "gemma": (
+        "Gemma2ForCausalLM", "Gemma2Model", "Gemma3ForCausalLM", "Gemma3TextModel", "GemmaForCausalLM",
+    ),
+    "gpt_oss": ("GptOssForCausalLM",),
+    "mixtral": ("MixtralForCausalLM", "PhiMoEForCausalLM"),
+    "qwen_moe": ("Qwen2MoeForCausalLM", "Qwen3MoeForCausalLM"),
 }  # fmt: skip
 
 FAMILIES = {name: module for module, names in _MODULES.items() for name in names}
