@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from vllm_sizing.catalog.flag_words import read_words
+from vllm_sizing.catalog.flag_words import Use, read_words
 from vllm_sizing.catalog.flags import flag_table
 from vllm_sizing.catalog.names import quote
 from vllm_sizing.errors import UnsupportedError
@@ -19,7 +19,6 @@ from vllm_sizing.specs.findings import Finding
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from vllm_sizing.catalog.flag_words import Use
     from vllm_sizing.catalog.flags import Flag
 
 _ENGINE = frozenset(EngineArgs.__annotations__) - {"extra_args"}
@@ -225,7 +224,7 @@ def _unsafe(use: Use) -> Iterator[str]:
         yield f"{flag.dest} is a secret on the command line, which other processes can read"
     if use.value is False or _is_default(flag, use.value):
         return
-    if "code" in flag.marks or (flag.dest == "distributed_executor_backend" and "." in use.value):
+    if "code" in flag.marks or (flag.dest == "distributed_executor_backend" and "." in str(use.value)):
         yield f"{flag.dest} makes vLLM load code or settings that nobody has checked here"
     if "reach" in flag.marks:
         yield f"{flag.dest} lets clients read files of the server"

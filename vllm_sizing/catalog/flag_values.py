@@ -28,28 +28,24 @@ _NUMBER_LISTS = frozenset({"compile_ranges_endpoints", "compile_sizes", "cudagra
 _SHORT_NUMBER = re.compile(r"\b[0-9]+(?:\.[0-9]+)?[kKmMgGtT]\b")
 
 
-def read_value(flag: Flag, word: str, release: Release) -> Any:
+def read_value(flag: Flag, word: str) -> Any:
     """
     One word after a flag as the value that vLLM reads; None for ``None`` where that is allowed.
 
     Raises:
         InvalidValueError: vLLM would refuse the word.
 
-        UnsupportedError: This release would refuse it, another would not.
-
-    >>> from vllm_sizing.catalog.flags import NEWEST, check_flag
-    >>> read_value(check_flag("max_model_len", "0.33.0"), "32k", NEWEST)
+    >>> from vllm_sizing.catalog.flags import check_flag
+    >>> read_value(check_flag("max_model_len", "0.33.0"), "32k")
     32000
     """
     if flag.optional and word in ("", "None"):
         return None
     try:
-        value = _READERS[flag.kind](word)
+        return _READERS[flag.kind](word)
     except (ValueError, RecursionError):
         message = f"{flag.dest} is {quote(word)}; it must be {_WANTED[flag.kind]}"
         raise InvalidValueError(message, field=flag.dest, value=word) from None
-    check_value(flag, value, release)
-    return value
 
 
 def check_value(flag: Flag, value: Any, release: Release) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from vllm_sizing.catalog.flag_values import MANY, read_dotted, read_value
+from vllm_sizing.catalog.flag_values import MANY, check_value, read_dotted, read_value
 from vllm_sizing.catalog.names import quote
 from vllm_sizing.errors import InvalidValueError, UnsupportedError
 
@@ -261,7 +261,7 @@ def _use(flag: Flag, opposite: bool, word: _Word, taken: list[_Word], table: Fla
         if flag.kind == "maybe_text":
             return Use(flag, True, written)  # noqa: FBT003
         raise _needs_value(flag.name)
-    values = [read_value(flag, value.text, table.release) for value in taken]
+    values = [_checked(flag, value.text, table) for value in taken]
     return Use(flag, values if flag.kind in (*MANY, "append_text") else values[0], written)
 
 
@@ -271,7 +271,13 @@ def _object(flag: Flag, value: dict[str, Any], table: FlagTable) -> Any:
         raise UnsupportedError(message, field=flag.dest, value=value)
     import json
 
-    return read_value(flag, json.dumps(value), table.release)
+    return _checked(flag, json.dumps(value), table)
+
+
+def _checked(flag: Flag, word: str, table: FlagTable) -> Any:
+    value = read_value(flag, word)
+    check_value(flag, value, table.release)
+    return value
 
 
 def _needs_value(name: str) -> UnsupportedError:

@@ -7,7 +7,7 @@ Names, meaning and spelling follow ``vllm serve`` of vLLM 0.33 (``engine/arg_uti
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import NoneType
 from typing import Any
 
@@ -119,6 +119,14 @@ def _counts(_: Any, attribute: Any, value: Any) -> None:
         positive_or_none(_, attribute, number)
 
 
+def _separate_words(words: Iterable[str]) -> tuple[str, ...]:
+    separate = () if isinstance(words, str) else tuple(words)
+    if isinstance(words, str) or not all(isinstance(word, str) for word in separate):
+        message = f"extra_args is {words!r}; it must be a list of words, for example ['--seed', '7']"
+        raise InvalidValueError(message, field="extra_args", value=words)
+    return separate
+
+
 def _level(_: Any, attribute: Any, value: Any) -> None:
     if value is not None and (type(value) is not int or not 0 <= value <= 3):
         message = f"{attribute.name} is {value!r}; it must be 0, 1, 2 or 3"
@@ -216,7 +224,7 @@ class EngineArgs:
     lora_dtype: str | None = _text()
     fully_sharded_loras: bool | None = _switch()
     speculative_config: Any = _mapping()
-    extra_args: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+    extra_args: tuple[str, ...] = attrs.field(default=(), converter=_separate_words)
 
     def fixed(self) -> dict[str, Any]:
         """

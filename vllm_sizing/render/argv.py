@@ -1,0 +1,147 @@
+"""
+The one place where the arguments of ``vllm serve`` are computed; every output writes these.
+"""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+from vllm_sizing.catalog.arguments import check_extra_args
+from vllm_sizing.catalog.flag_values import write_value
+from vllm_sizing.catalog.flag_words import check_word, read_words
+from vllm_sizing.catalog.flags import check_flag, flag_table
+from vllm_sizing.catalog.names import quote
+from vllm_sizing.errors import InvalidValueError
+from vllm_sizing.specs.engine import EngineArgs, thaw
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    from vllm_sizing.specs.plan import Plan
+
+# vLLM's defaults of these moved, or differ by GPU; what the plan promises rests on them.
+_PROMISED = ("max_model_len", "gpu_memory_utilization", "max_num_seqs", "max_num_batched_tokens")
+
+
+def to_argv(
+    model_name: str,
+    engine_args: EngineArgs,
+    vllm_version: str,
+    *,
+    host: str | None = None,
+    port: int | None = None,
+) -> tuple[str, ...]:
+    """
+    The command as a list of words; every argument that is set is written.
+
+    Raises:
+        UnsupportedError: This version of vLLM would refuse an argument.
+
+        InvalidValueError: The model's name cannot stand on a command line.
+
+    >>> to_argv("Qwen/Qwen3-8B", EngineArgs(max_model_len=32768, enable_prefix_caching=False), "0.33.0")
+    ('vllm', 'serve', 'Qwen/Qwen3-8B', '--max-model-len', '32768', '--no-enable-prefix-caching')
+    """
+    groups = argument_groups(engine_args, vllm_version, host=host, port=port)
+    return ("vllm", "serve", model_word(model_name), *(word for group in groups for word in group))
+
+
+def plan_argv(plan: Plan) -> tuple[str, ...]:
+    """
+    The command of a plan: what the user asked for, what was decided, and what the promise rests on.
+    """
+    return to_argv(plan.model.name, written_args(plan), plan.vllm_version)
+
+
+def to_shell(argv: Iterable[str]) -> str:
+    """
+    The words as one line for a POSIX shell.
+
+    >>> to_shell(["vllm", "serve", "a b", "--served-model-name", "$HOME"])
+    "vllm serve 'a b' --served-model-name '$HOME'"
+    """
+    return shlex.join(argv)
+
+
+def model_word(name: str) -> str:
+    """
+    The model's name, if it can stand on a command line.
+
+    Raises:
+        InvalidValueError: It would be read as a flag, or has characters that nobody sees.
+
+    >>> model_word("Qwen/Qwen3-8B")
+    'Qwen/Qwen3-8B'
+    """
+    check_word(name)
+    if not name.strip() or name.startswith("-"):
+        message = f"the model is named {quote(name)}, which vLLM would not read as a model; rename it"
+        raise InvalidValueError(message, field="model", value=name)
+    return name
+
+
+def argument_groups(
+    engine_args: EngineArgs, vllm_version: str, *, host: str | None = None, port: int | None = None
+) -> tuple[tuple[str, ...], ...]:
+    """
+    The arguments behind the model, each flag with its values.
+
+    Raises:
+        UnsupportedError: This version of vLLM would refuse an argument.
+
+    >>> argument_groups(EngineArgs(cudagraph_capture_sizes=(1, 2)), "0.33.0", port=8001)
+    (('--cudagraph-capture-sizes', '1', '2'), ('--port', '8001'))
+    """
+    if port is not None and not 1 <= port <= 65_535:
+        message = f"port is {port}; it must be from 1 to 65535"
+        raise InvalidValueError(message, field="port", value=port)
+    given = engine_args.fixed()
+    extra = given.pop("extra_args", ())
+    given.update((name, value) for name, value in (("host", host), ("port", port)) if value is not None)
+    groups = [_group(name, value, vllm_version) for name, value in given.items()]
+    if extra:
+        # What may load code was for the caller to refuse; here it is only shown.
+        words = check_extra_args(extra, vllm_version, engine_args, also_planned=given, allow_unsafe=True)
+        groups += _by_flag(words, vllm_version)
+    return tuple(groups)
+
+
+def written_args(plan: Plan) -> EngineArgs:
+    """
+    The plan's arguments without those that say what vLLM does anyway.
+    """
+    import json
+
+    asked = plan.requested.fixed()
+    left_to_vllm = {decision.flag for decision in plan.decisions if decision.source == "vLLM default"}
+    kept: dict[str, Any] = {}
+    for name, value in plan.engine_args.fixed().items():
+        if name not in asked and name not in (*_PROMISED, "extra_args"):
+            default = check_flag(name, "0.33.0").default
+            if name in left_to_vllm or (default and json.loads(default) == thaw(value)):
+                continue
+        kept[name] = value
+    return EngineArgs(**kept)
+
+
+def _group(name: str, value: Any, vllm_version: str) -> tuple[str, ...]:
+    flag = check_flag(name, vllm_version)
+    if isinstance(value, bool):
+        return (flag.name if value else f"--no-{flag.name[2:]}",)
+    words = write_value(flag, value, flag_table(vllm_version).release)
+    for word in words:
+        check_word(word)
+        if not word or word.startswith("-") or (flag.optional and word == "None"):
+            message = f"{name} is {quote(word)}, which vLLM would read as something else; leave it out"
+            raise InvalidValueError(message, field=name, value=value)
+    return (flag.name, *words)
+
+
+def _by_flag(words: Iterable[str], vllm_version: str) -> list[tuple[str, ...]]:
+    """
+    Words of extra arguments, a new group where a flag begins.
+    """
+    _, uses = read_words(list(words), flag_table(vllm_version))
+    return [use.words for use in uses]
