@@ -14,6 +14,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 RESOLVE = re.compile(r"/(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<name>.+)")
 TREE = re.compile(r"/api/models/(?P<repo>[^/]+/[^/]+)/tree/(?P<revision>[^/?]+)")
+REFUSALS = {
+    "gated": (403, "GatedRepo"),
+    "private": (401, "RepoNotFound"),
+    "no-revision": (404, "RevisionNotFound"),
+    "bad-token": (401, "", "Invalid credentials in Authorization header"),
+    "disabled": (403, "", "Access to this resource is disabled."),
+}
 
 
 def safetensors_bytes(tensors, *, padding=0):
@@ -35,10 +42,8 @@ class HubServer:
     Attributes:
         repositories: Files by name, by repository id.
 
-        faults: What goes wrong, by file name: ``gated``, ``private``, ``bad-token``, ``forbidden``,
-            ``disabled``, ``no-revision``, ``no-commit``, ``hang``, ``cut``, ``short``, ``ignore-range``,
-            ``web-page``, ``loop``, ``to-ftp``, a status code, or the address of another server to be
-            sent to.
+        faults: What goes wrong, by file name: a key of `REFUSALS`, a status code, ``hang``, ``cut``,
+            ``less``, ``short``, ``no-commit``, ``ignore-range``, ``web-page``, or the address to be sent to.
 
         requests: (method, path, headers) of every request.
 
@@ -52,7 +57,7 @@ class HubServer:
         self.sent_bytes = 0
         self.commit = COMMIT
         self.closing = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": self}))
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
         self._thread.start()
@@ -71,106 +76,92 @@ class HubServer:
         return [headers for verb, path, headers in self.requests if verb == method and path.endswith(name)]
 
 
-def _handler(hub):
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+class _Handler(BaseHTTPRequestHandler):
+    hub = None
+    protocol_version = "HTTP/1.1"
 
-        def log_message(self, *args):
-            pass
+    def log_message(self, *args):
+        pass
 
-        def do_HEAD(self):
-            self.answer()
+    def do_HEAD(self):
+        self.answer()
 
-        def do_GET(self):
-            self.answer()
+    def do_GET(self):
+        self.answer()
 
-        def answer(self):
-            hub.requests.append((self.command, self.path, dict(self.headers)))
-            tree, file = TREE.match(self.path), RESOLVE.fullmatch(self.path)
-            if tree:
-                files = hub.repositories.get(tree["repo"], {})
-                rows = [{"type": "file", "path": name, "size": 1, "oid": "0" * 40} for name in files]
-                self.reply(200, json.dumps(rows).encode())
-            elif file:
-                self.resolve(**file.groupdict())
-            else:
-                self.refuse(404, "RepoNotFound")
+    def answer(self):
+        self.hub.requests.append((self.command, self.path, dict(self.headers)))
+        tree, file = TREE.match(self.path), RESOLVE.fullmatch(self.path)
+        if tree:
+            files = self.hub.repositories.get(tree["repo"], {})
+            rows = [{"type": "file", "path": name, "size": 1, "oid": "0" * 40} for name in files]
+            self.reply(200, json.dumps(rows).encode())
+        elif file:
+            self.resolve(**file.groupdict())
+        else:
+            self.refuse(404, "RepoNotFound")
 
-        def resolve(self, repo, revision, name):
-            fault = hub.faults.get(name)
-            refusals = {
-                "gated": (403, "GatedRepo"),
-                "private": (401, "RepoNotFound"),
-                "no-revision": (404, "RevisionNotFound"),
-            }
-            if repo not in hub.repositories:
-                self.refuse(401, "RepoNotFound")
-            elif fault in refusals:
-                self.refuse(*refusals[fault])
-            elif fault == "bad-token":
-                self.refuse(401, "", "Invalid credentials in Authorization header")
-            elif fault == "forbidden":
-                self.refuse(403, "")
-            elif fault == "disabled":
-                self.refuse(403, "", "Access to this resource is disabled.")
-            elif isinstance(fault, int):
-                self.refuse(fault, "")
-            elif fault == "hang":
-                hub.closing.wait(20)
-            elif fault == "web-page":
-                self.reply(200, b"<html>Please log in</html>", {"Content-Type": "text/html"})
-            elif fault == "loop":
-                self.reply(302, b"", {"Location": self.path})
-            elif fault == "to-ftp":
-                self.reply(302, b"", {"Location": "ftp://127.0.0.1/etc/passwd"})
-            elif isinstance(fault, str) and fault.startswith("http"):
-                self.reply(302, b"", {**self.facts(repo, name), "Location": fault + self.path})
-            elif name not in hub.repositories[repo]:
-                self.refuse(404, "EntryNotFound")
-            else:
-                self.send_file(repo, name, fault)
+    def resolve(self, repo, revision, name):
+        fault = self.hub.faults.get(name)
+        if repo not in self.hub.repositories:
+            self.refuse(401, "RepoNotFound")
+        elif fault in REFUSALS:
+            self.refuse(*REFUSALS[fault])
+        elif isinstance(fault, int):
+            self.refuse(fault, "")
+        elif fault == "hang":
+            self.hub.closing.wait(20)
+        elif fault == "web-page":
+            self.reply(200, b"<html>Please log in</html>", {"Content-Type": "text/html"})
+        elif isinstance(fault, str) and "/" in fault:
+            self.reply(302, b"", {**self.facts(repo, name), "Location": fault + self.path})
+        elif name not in self.hub.repositories[repo]:
+            self.refuse(404, "EntryNotFound")
+        else:
+            self.send_file(repo, name, fault)
 
-        def facts(self, repo, name):
-            data = hub.repositories[repo].get(name, b"")
-            return {
-                "X-Repo-Commit": hub.commit,
-                "X-Linked-Etag": f'"{hashlib.sha256(data).hexdigest()}"',
-                "X-Linked-Size": str(len(data)),
-            }
+    def facts(self, repo, name):
+        data = self.hub.repositories[repo].get(name, b"")
+        return {
+            "X-Repo-Commit": self.hub.commit,
+            "X-Linked-Etag": f'"{hashlib.sha256(data).hexdigest()}"',
+            "X-Linked-Size": str(len(data)),
+        }
 
-        def send_file(self, repo, name, fault):
-            data = hub.repositories[repo][name]
-            headers = self.facts(repo, name)
-            if fault == "no-commit":
-                del headers["X-Repo-Commit"]
-            asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
-            if asked is None or fault == "ignore-range":
-                self.reply(200, data, headers, cut=fault == "cut")
-                return
-            first, last = int(asked[1]), min(int(asked[2] or len(data)), len(data) - 1)
-            headers["Content-Range"] = f"bytes {first}-{last}/{len(data)}"
-            part = data[first : last + 1]
-            self.reply(206, part[:12] if fault == "short" else part, headers, cut=fault == "cut")
+    def send_file(self, repo, name, fault):
+        data = self.hub.repositories[repo][name]
+        headers = self.facts(repo, name)
+        if fault == "no-commit":
+            del headers["X-Repo-Commit"]
+        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        if fault == "less" and self.command == "GET":
+            self.reply(200, data[:-5], headers)
+            return
+        if asked is None or fault == "ignore-range":
+            self.reply(200, data, headers, cut=fault == "cut")
+            return
+        first, last = int(asked[1]), min(int(asked[2] or len(data)), len(data) - 1)
+        headers["Content-Range"] = f"bytes {first}-{last}/{len(data)}"
+        part = data[first : last + 1]
+        self.reply(206, part[:12] if fault == "short" else part, headers, cut=fault == "cut")
 
-        def refuse(self, status, code, text="no"):
-            facts = {"X-Error-Code": code} if code else {}
-            self.reply(status, b"", {**facts, "X-Error-Message": text, "X-Repo-Commit": hub.commit})
+    def refuse(self, status, code, text="no"):
+        facts = {"X-Error-Code": code} if code else {}
+        self.reply(status, b"", {**facts, "X-Error-Message": text, "X-Repo-Commit": self.hub.commit})
 
-        def reply(self, status, body, headers=None, *, cut=False):
-            self.send_response(status)
-            for key, value in (headers or {}).items():
-                self.send_header(key, value)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            if self.command == "HEAD":
-                return
-            body = body[: len(body) // 2] if cut else body
-            try:
-                for start in range(0, len(body), 2**16):
-                    self.wfile.write(body[start : start + 2**16])
-                    hub.sent_bytes += len(body[start : start + 2**16])
-            except OSError:  # The client has hung up.
-                cut = True
-            self.close_connection = cut
-
-    return Handler
+    def reply(self, status, body, headers=None, *, cut=False):
+        self.send_response(status)
+        for key, value in (headers or {}).items():
+            self.send_header(key, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command == "HEAD":
+            return
+        body = body[: len(body) // 2] if cut else body
+        try:
+            for start in range(0, len(body), 2**16):
+                self.wfile.write(body[start : start + 2**16])
+                self.hub.sent_bytes += len(body[start : start + 2**16])
+        except OSError:  # The client has hung up.
+            cut = True
+        self.close_connection = cut

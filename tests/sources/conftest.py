@@ -53,7 +53,7 @@ def hub(tmp_path, monkeypatch, config_bytes):
         monkeypatch.setattr(huggingface_hub.constants, name, value)
     monkeypatch.setattr("huggingface_hub.hf_api.api.endpoint", server.url)
     monkeypatch.delenv("HF_TOKEN", raising=False)
-    monkeypatch.setattr("time.sleep", lambda seconds: None)  # The client waits between its retries.
+    monkeypatch.setattr("time.sleep", lambda _: None)  # The client waits between its retries.
     yield server
     close_session()
     server.close()

