@@ -1,0 +1,200 @@
+"""
+The work of one rank, counted from the model's own two lists: bytes to read and operations to do.
+
+Exact; what a GPU makes of it is in `performance`.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from math import prod
+
+import attrs
+
+from vllm_sizing.sizing.cache_pages import CacheSettings, attention_token_bytes, state_bytes
+from vllm_sizing.sizing.kv_formats import mla_token_bytes
+from vllm_sizing.sizing.layout import Layout
+from vllm_sizing.sizing.weights import Loading, local_shape, tensor_bytes
+from vllm_sizing.specs.model import (
+    ChunkedLocal,
+    CompressedMla,
+    CrossAttention,
+    FullAttention,
+    MlaAttention,
+    ModelSpec,
+    RecurrentState,
+    SlidingWindow,
+    WeightTensor,
+)
+from vllm_sizing.units import ceil_div
+
+
+@attrs.frozen(kw_only=True)
+class Matrices:
+    """
+    Matrices that are multiplied in one dtype.
+
+    Attributes:
+        num_bytes: Of all of them on a rank.
+
+        flops_per_token: Of one token through all of them.
+
+        narrow: Columns of one expert on a rank; 0 for dense layers.
+    """
+
+    compute: str
+    method: str
+    num_bytes: int
+    flops_per_token: float
+    narrow: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class CacheRead:
+    """
+    Cache layers that read alike.
+
+    Attributes:
+        bytes_per_token: Of one token of context, all layers together.
+
+        flops_per_token: Of one query token against one token of context.
+
+        span: Context beyond it is not read; 0: all is.
+
+        state_bytes: Read and written per request instead.
+
+        ratio: Tokens that one stored state covers.
+    """
+
+    bytes_per_token: float
+    flops_per_token: float
+    span: int = 0
+    state_bytes: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class Work:
+    """
+    What one rank does.
+
+    Attributes:
+        dense, head: Linear layers of the decoder; the output projection.
+
+        experts: Routed experts, all local ones.
+
+        num_layers, num_moe_layers: On one rank.
+
+        reduces_per_token_bytes: Activations that tensor parallelism exchanges, per token, once.
+    """
+
+    dense: tuple[Matrices, ...]
+    head: tuple[Matrices, ...]
+    experts: tuple[Matrices, ...]
+    caches: tuple[CacheRead, ...]
+    num_layers: float
+    num_moe_layers: float
+    num_experts: int
+    num_experts_per_token: int
+    activation_bytes_per_token: int
+
+
+@lru_cache(maxsize=512)
+def work_of(model: ModelSpec, layout: Layout, loading: Loading, settings: CacheSettings) -> Work:
+    """
+    The work of an average rank; pipeline stages share the layers evenly.
+    """
+    kinds: dict[tuple[str, str, str, int], list[float]] = {}
+    moe_layers: set[int] = set()
+    for tensor in model.tensors:
+        if tensor.tower != "language" or tensor.role not in ("linear", "lm_head", "experts", "embedding"):
+            continue
+        role = tensor.role
+        if role == "embedding":
+            if "tied_embeddings" not in model.traits:
+                continue
+            role = "lm_head"
+        if role == "experts":
+            moe_layers.update(tensor.layers)
+        compute, method = _kind(tensor, loading)
+        local = local_shape(tensor, layout.tensor, layout.expert_ranks)
+        narrow = local[tensor.shard.axis or 1] // max(len(tensor.shard.parts), 1) if role == "experts" else 0
+        number = max(len(tensor.layers), 1) * tensor.count / (layout.pipeline if tensor.layers else 1)
+        entry = kinds.setdefault((role, compute, method, narrow), [0.0, 0.0])
+        entry[0] += tensor_bytes(tensor, layout, loading) * number
+        entry[1] += 2.0 * _active_elements(tensor, local, model, layout) * number
+    found = {
+        role: tuple(
+            Matrices(
+                compute=compute, method=method, num_bytes=int(total), flops_per_token=flops, narrow=narrow
+            )
+            for (kind, compute, method, narrow), (total, flops) in kinds.items()
+            if kind == role
+        )
+        for role in ("linear", "lm_head", "experts")
+    }  # fmt: skip
+    return Work(
+        dense=found["linear"],
+        head=found["lm_head"],
+        experts=found["experts"],
+        caches=tuple(_cache_reads(model, layout, settings)),
+        num_layers=model.num_layers / layout.pipeline,
+        num_moe_layers=len(moe_layers) / layout.pipeline,
+        num_experts=model.num_experts,
+        num_experts_per_token=model.num_experts_per_token,
+        activation_bytes_per_token=2 * model.hidden_size,
+    )
+
+
+def _kind(tensor: WeightTensor, loading: Loading) -> tuple[str, str]:
+    scheme = tensor.scheme
+    if scheme is None and loading.online is not None and tensor.quantizable:
+        scheme = loading.online[0] if tensor.role != "experts" else loading.online[1]
+    return ("bf16", "") if scheme is None else (scheme.compute, scheme.method)
+
+
+def _active_elements(tensor: WeightTensor, local: tuple[int, ...], model: ModelSpec, layout: Layout) -> float:
+    """
+    Weights that one token meets on this rank.
+    """
+    if tensor.role != "experts":
+        return prod(local)
+    # With expert parallelism a rank holds 1/n of the experts and meets 1/n of the tokens' choices.
+    return model.num_experts_per_token * prod(local[1:]) / layout.expert_ranks
+
+
+def _cache_reads(model: ModelSpec, layout: Layout, settings: CacheSettings) -> list[CacheRead]:
+    reads = []
+    for layer in model.cache_layers:
+        number = len(layer.layers) / layout.pipeline
+        if isinstance(layer, RecurrentState):
+            reads.append(
+                CacheRead(bytes_per_token=0.0, flops_per_token=0.0, state_bytes=int(2 * number * state_bytes(layer, settings)))
+            )
+        elif isinstance(layer, MlaAttention):
+            per_token = mla_token_bytes(settings.kv_cache_dtype, settings.model_dtype, layer.head_size)
+            heads = ceil_div(layer.num_heads, layout.tensor)
+            flops = 2.0 * heads * (layer.head_size + layer.kv_lora_rank)
+            share = layout.decode_context
+            reads.append(CacheRead(bytes_per_token=per_token * number / share, flops_per_token=flops * number / share))
+        elif isinstance(layer, CompressedMla):
+            size = dict(layer.bytes_per_state)
+            per_state = size.get(settings.kv_cache_dtype, size.get("", 0))
+            reads.append(
+                CacheRead(
+                    bytes_per_token=per_state * number / layer.tokens_per_state, flops_per_token=0.0, span=layer.window
+                )
+            )
+        elif not isinstance(layer, CrossAttention):
+            reads.append(_attention_read(layer, number, layout, settings))
+    return reads
+
+
+def _attention_read(layer: FullAttention, number: float, layout: Layout, settings: CacheSettings) -> CacheRead:
+    heads = ceil_div(layer.num_heads or layer.num_kv_heads, layout.tensor)
+    span = layer.window if isinstance(layer, SlidingWindow) else layer.chunk if isinstance(layer, ChunkedLocal) else 0
+    share = layout.decode_context
+    return CacheRead(
+        bytes_per_token=attention_token_bytes(layer, settings) * number / share,
+        flops_per_token=2.0 * heads * (layer.head_size + layer.head_size_v) * number / share,
+        span=span,
+    )
