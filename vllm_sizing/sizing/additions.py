@@ -34,7 +34,9 @@ def num_speculative_tokens(args: EngineArgs) -> int:
     config = speculation(args)
     number = config.get("num_speculative_tokens", 1) if config else 0
     if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number <= 1024:
-        message = f"speculative_config has num_speculative_tokens {number!r}; it must be an integer from 1 to 1024"
+        message = (
+            f"speculative_config has num_speculative_tokens {number!r}; it must be an integer from 1 to 1024"
+        )
         raise UnsupportedError(message, field="speculative_config", value=number)
     return number
 
@@ -69,7 +71,10 @@ def lora_bytes(model: ModelSpec, layout: Layout, args: EngineArgs, dtype: str) -
     if lora_dtype not in DTYPE_BYTES:
         message = f"lora_dtype is {lora_dtype!r}; it must be auto, float16 or bfloat16"
         raise UnsupportedError(message, field="lora_dtype", value=lora_dtype)
-    elements = _slot_elements(model, layout, rank, bool(args.fully_sharded_loras))
+    if args.fully_sharded_loras:
+        message = "fully_sharded_loras is True, which is not modelled; leave it unset"
+        raise UnsupportedError(message, field="fully_sharded_loras", value=True)
+    elements = _slot_elements(model, layout, rank)
     return elements * slots * DTYPE_BYTES[lora_dtype] + _vocab_mapping(model, layout)
 
 
@@ -82,7 +87,7 @@ def _vocab_mapping(model: ModelSpec, layout: Layout) -> int:
 
 
 @lru_cache(maxsize=256)
-def _slot_elements(model: ModelSpec, layout: Layout, rank: int, fully_sharded: bool) -> int:
+def _slot_elements(model: ModelSpec, layout: Layout, rank: int) -> int:
     total = 0
     for tensor in model.tensors:
         if tensor.lora and tensor.tower == "language":
@@ -105,10 +110,10 @@ def _tensor_slot(tensor: WeightTensor, layout: Layout, rank: int) -> int:
             return experts * rank * (parts * cols + rows // tensor_size)
         return experts * rank * (rows + cols // tensor_size)
     rows, cols = tensor.shape
-    parts = tensor.shard.parts or (Part(rows),)
+    fused = tensor.shard.parts or (Part(rows),)
     if tensor.shard.axis == 1:
         return rank * (cols // layout.tensor + rows)
     if tensor.shard.axis is None:
-        return rank * (len(parts) * cols + rows)
-    local = sum(part_on_rank(part, layout.tensor, tensor.name) for part in parts)
-    return rank * (len(parts) * cols + local)
+        return rank * (len(fused) * cols + rows)
+    local = sum(part_on_rank(part, layout.tensor, tensor.name) for part in fused)
+    return rank * (len(fused) * cols + local)

@@ -85,7 +85,9 @@ class Backend:
 _FLASH_ATTN = Backend(
     name="FLASH_ATTN", dtypes=_PLAIN | _FP8, least=(8, 0), fp8_least=(9, 0), largest_head=512, sinks=(9, 0)
 )
-_TRITON_FLASH_ATTN = attrs.evolve(_FLASH_ATTN, name="TRITON_FLASH_ATTN", prefix_lm=(9, 0), dtypes=_PLAIN | _FP8)
+_TRITON_FLASH_ATTN = attrs.evolve(
+    _FLASH_ATTN, name="TRITON_FLASH_ATTN", prefix_lm=(9, 0), dtypes=_PLAIN | _FP8
+)
 _FLASHINFER = Backend(
     name="FLASHINFER",
     dtypes=_PLAIN | _FP8 | {"fp8_e5m2", "nvfp4", "nvfp4_4over6"},
@@ -111,7 +113,12 @@ _FLASHMLA = Backend(
     name="FLASHMLA", dtypes=_PLAIN | _FP8, blocks=(64,), any_multiple=False, least=(9, 0), most=(10, 9)
 )
 _FLASHINFER_MLA = Backend(
-    name="FLASHINFER_MLA", dtypes=_PLAIN | _FP8, blocks=(32, 64), any_multiple=False, least=(10, 0), most=(10, 9)
+    name="FLASHINFER_MLA",
+    dtypes=_PLAIN | _FP8,
+    blocks=(32, 64),
+    any_multiple=False,
+    least=(10, 0),
+    most=(10, 9),
 )
 _TRITON_MLA = Backend(name="TRITON_MLA", dtypes=_PLAIN | _FP8 | {"float32"}, fp8_least=(8, 9))
 _CUTLASS_MLA = Backend(
@@ -119,7 +126,11 @@ _CUTLASS_MLA = Backend(
 )
 _FA_SPARSE = Backend(name="FLASH_ATTN_MLA_SPARSE", dtypes=_PLAIN, blocks=(64,), least=(9, 0), most=(9, 9))
 _FLASHMLA_SPARSE = Backend(
-    name="FLASHMLA_SPARSE", dtypes=frozenset({"bfloat16", "fp8", "fp8_ds_mla"}), blocks=(64,), least=(9, 0), most=(10, 9)
+    name="FLASHMLA_SPARSE",
+    dtypes=frozenset({"bfloat16", "fp8", "fp8_ds_mla"}),
+    blocks=(64,),
+    least=(9, 0),
+    most=(10, 9),
 )
 _FLASHMLA_SPARSE_100 = attrs.evolve(
     _FLASHMLA_SPARSE, dtypes=_FLASHMLA_SPARSE.dtypes | {"nvfp4_ds_mla"}, least=(10, 0)
@@ -156,7 +167,9 @@ def choose_attention(
         return AttentionChoice(name="", block_size=block_size or kernel, kernel_block=kernel)
     sparse = any(layer.indexer_bytes_per_token for layer in latent)
     refusals = []
-    for backend in _in_order(capability, latent=bool(latent), sparse=sparse, prefix_lm="prefix_lm" in model.traits):
+    for backend in _in_order(
+        capability, latent=bool(latent), sparse=sparse, prefix_lm="prefix_lm" in model.traits
+    ):
         reason = _refuses(backend, model, plain, capability, kv_cache_dtype, block_size)
         if reason:
             refusals.append(f"{backend.name}: {reason}")
@@ -164,7 +177,7 @@ def choose_attention(
         kernel = _kernel_block(backend, plain, latent, capability, kv_cache_dtype, rules)
         if kv_cache_dtype in TURBOQUANT:
             return AttentionChoice(name=backend.name, block_size=block_size or 32, kernel_block=DEFAULT_BLOCK)
-        default = kernel if kernel > DEFAULT_BLOCK else DEFAULT_BLOCK
+        default = max(DEFAULT_BLOCK, kernel)
         return AttentionChoice(name=backend.name, block_size=block_size or default, kernel_block=kernel)
     message = (
         f"kv_cache_dtype is {kv_cache_dtype}: no attention backend of vLLM serves it for {model.name} on {gpu.name} "
@@ -173,7 +186,9 @@ def choose_attention(
     raise UnsupportedError(message, field="kv_cache_dtype", value=kv_cache_dtype)
 
 
-def _in_order(capability: tuple[int, int], *, latent: bool, sparse: bool, prefix_lm: bool) -> Iterator[Backend]:
+def _in_order(
+    capability: tuple[int, int], *, latent: bool, sparse: bool, prefix_lm: bool
+) -> Iterator[Backend]:
     major = capability[0]
     if sparse:
         yield from {
@@ -241,14 +256,18 @@ def _kernel_block(
     kv_cache_dtype: str,
     rules: Rules,
 ) -> int:
-    if latent and not rules.mla_block_by_backend and not any(layer.indexer_bytes_per_token for layer in latent):
+    if (
+        latent
+        and not rules.mla_block_by_backend
+        and not any(layer.indexer_bytes_per_token for layer in latent)
+    ):
         # Before 0.18 the platform fixed the block: platforms/cuda.py:check_and_update_config.
         if capability[0] == 10:
-            return 128 if (0, 10, 1) <= rules.version < (0, 15, 0) else 64 if rules.version >= (0, 15, 0) else 16
+            return (
+                128 if (0, 10, 1) <= rules.version < (0, 15, 0) else 64 if rules.version >= (0, 15, 0) else 16
+            )
         return 64 if capability[0] == 9 else 16
     largest = max((layer.head_size for layer in plain), default=0)
     if capability[0] == 9 and kv_cache_dtype in _FP8 and largest == 512 and "FLASH_ATTN" in backend.name:
         return 64  # FlashAttention 4's page for an FP8 cache of 512-wide heads; flash_attn.py.
     return min(backend.blocks)
-
-

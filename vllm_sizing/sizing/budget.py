@@ -44,7 +44,9 @@ class Numbers:
     exact: bool
 
 
-def measure(setup: Setup, max_model_len: int, *, headroom_bytes: int = 0, overhead_bytes: int | None = None) -> Numbers:
+def measure(
+    setup: Setup, max_model_len: int, *, headroom_bytes: int = 0, overhead_bytes: int | None = None
+) -> Numbers:
     """
     Every byte of the fullest GPU and the cache layout.
 
@@ -56,7 +58,12 @@ def measure(setup: Setup, max_model_len: int, *, headroom_bytes: int = 0, overhe
     lora = lora_bytes(model, layout, args, setup.dtype)
     draft = _draft(setup)
     cache = cache_layout(
-        _cache_layers(model, setup), model.num_layers, layout.pipeline, setup.cache, setup.attention, setup.rules
+        _cache_layers(model, setup),
+        model.num_layers,
+        layout.pipeline,
+        setup.cache,
+        setup.attention,
+        setup.rules,
     )
     overhead = overhead_of(setup, max_model_len, cache.block_size)
     if overhead_bytes is not None:
@@ -172,7 +179,11 @@ def _fixed(overhead_bytes: int) -> Overhead:
     whole = Estimate(overhead_bytes, overhead_bytes, overhead_bytes, "given by the user")
     nothing = Estimate(0, 0, 0, "included in the user's figure")
     return Overhead(
-        activation_peak=whole, non_torch=nothing, cuda_graphs=nothing, cuda_graph_estimate_bytes=0, resident_bytes=0
+        activation_peak=whole,
+        non_torch=nothing,
+        cuda_graphs=nothing,
+        cuda_graph_estimate_bytes=0,
+        resident_bytes=0,
     )
 
 

@@ -121,15 +121,19 @@ def settle(question: Question, layout: Layout) -> Candidate:
     check_gpus(layout, question.cluster)
     args = _batch_limits(question, layout)
     fixed = question.args.max_model_len
-    length = question.model.max_model_len if fixed in (None, -1) else fixed
-    assert length is not None
+    length = question.model.max_model_len if fixed is None or fixed == -1 else fixed
     evaluation = _measure(question, layout, args, length)
     if fixed is None and not evaluation.fits_low:
         evaluation = _shorter(question, layout, args, evaluation)
     elif fixed == -1 and not evaluation.fits and evaluation.kv_cache.max_model_len_that_fits:
         evaluation = _measure(question, layout, args, evaluation.kv_cache.max_model_len_that_fits)
     limit = evaluation.kv_cache.max_num_seqs_limit
-    if question.args.max_num_seqs is None and limit is not None and limit < evaluation.setup.max_num_seqs and limit > 0:
+    if (
+        question.args.max_num_seqs is None
+        and limit is not None
+        and limit < evaluation.setup.max_num_seqs
+        and limit > 0
+    ):
         lowest = evaluation.numbers.cache.num_blocks(evaluation.numbers.available_low)
         args = attrs.evolve(args, max_num_seqs=max(1, lowest))
         evaluation = _measure(question, layout, args, evaluation.max_model_len)
@@ -182,7 +186,11 @@ def _shorter(question: Question, layout: Layout, args: EngineArgs, evaluation: E
         length = max(length, wanted) if wanted <= longest else length
         if length >= wanted and 0 < length < evaluation.max_model_len:
             return _measure(question, layout, args, length)
-    return evaluation
+    if evaluation.fits:
+        return evaluation
+    # Nothing fits: the shortfall is that of the requests which are wanted, not of the longest ones.
+    wanted = min(question.workload.tokens_per_request, evaluation.max_model_len)
+    return _measure(question, layout, args, wanted)
 
 
 def _consider(question: Question) -> list[Candidate]:
@@ -192,15 +200,15 @@ def _consider(question: Question) -> list[Candidate]:
     Raises:
         UnsupportedError: None is legal; the first refusal says why.
     """
-    found, first = [], None
+    found: list[Candidate] = []
+    refusals: list[UnsupportedError] = []
     for layout in candidates(question.args, question.cluster):
         try:
             found.append(settle(question, layout))
         except UnsupportedError as refusal:
-            first = first or refusal
+            refusals.append(refusal)
     if not found:
-        assert first is not None
-        raise first
+        raise refusals[0]
     most = max(candidate.layout.num_ranks for candidate in found)
     return [candidate for candidate in found if candidate.layout.num_ranks == most] or found
 

@@ -31,7 +31,7 @@ def parse_version(text: str) -> Version:
     >>> parse_version("v0.11.1rc2+cu129")
     (0, 11, 1)
     """
-    match = re.match(r"v?(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?(?![\d])", text.strip()) if isinstance(text, str) else None
+    match = re.match(r"v?(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?(?![\d])", str(text).strip())
     if match is None:
         message = f"vllm_version is {text!r}; it must be a release such as 0.33.0"
         raise InvalidValueError(message, field="vllm_version", value=text)
@@ -40,7 +40,9 @@ def parse_version(text: str) -> Version:
         message = f"vllm_version is {text}, newer than the newest one known (0.33.0); plan for 0.33.0"
         raise InvalidValueError(message, field="vllm_version", value=text)
     if version < (0, 8, 0):
-        message = f"vllm_version is {text}; the rules are known from 0.10.0 (0.8 and 0.9 are planned by those)"
+        message = (
+            f"vllm_version is {text}; the rules are known from 0.10.0 (0.8 and 0.9 are planned by those)"
+        )
         raise InvalidValueError(message, field="vllm_version", value=text)
     return version
 
@@ -174,7 +176,9 @@ def is_a100(gpu: GpuSpec) -> bool:
     return "a100" in gpu.name.lower() or any("a100" in name.lower() for name in gpu.product_names)
 
 
-def uses_v2_runner(rules: Rules, *, architecture: str, moe: bool, hybrid: bool, quantized: bool, generate: bool) -> bool:
+def uses_v2_runner(
+    rules: Rules, *, architecture: str, moe: bool, hybrid: bool, quantized: bool, generate: bool
+) -> bool:
     """
     Whether the V2 model runner is the default for a model.
 
@@ -188,7 +192,9 @@ def uses_v2_runner(rules: Rules, *, architecture: str, moe: bool, hybrid: bool, 
     if version < (0, 23, 0):
         return architecture == "Qwen3ForCausalLM" and not quantized
     if version < (0, 24, 0):
-        return architecture in ("Qwen3ForCausalLM", "LlamaForCausalLM", "MistralForCausalLM") and not quantized
+        return (
+            architecture in ("Qwen3ForCausalLM", "LlamaForCausalLM", "MistralForCausalLM") and not quantized
+        )
     named = {"DeepseekV2ForCausalLM", "Qwen2MoeForCausalLM", "GraniteMoeForCausalLM"}
     if version < (0, 25, 0):
         return architecture in named | {"Qwen3ForCausalLM", "LlamaForCausalLM", "MistralForCausalLM"}

@@ -77,11 +77,14 @@ def estimate_overhead(start: Start) -> Overhead:
     model, rules = start.model, start.rules
     tokens, rows = start.max_num_batched_tokens, min(start.max_num_batched_tokens, start.max_num_seqs)
     widths = max(
-        (tensor.shape[0] for tensor in model.tensors if tensor.role == "linear" and tensor.shard.parts), default=0
+        (tensor.shape[0] for tensor in model.tensors if tensor.role == "linear" and tensor.shard.parts),
+        default=0,
     )
     forward = tokens * 2 * (3 * model.hidden_size + 3 * widths // (2 * start.tensor))
     per_logit = 6 if start.v2_runner else 14 if rules.triton_sampler else 38.6
-    sampler = 0 if start.pooling else int(per_logit * rows * model.vocab_size) + tokens * model.hidden_size * 2
+    sampler = (
+        0 if start.pooling else int(per_logit * rows * model.vocab_size) + tokens * model.hidden_size * 2
+    )
     peak = max(forward, sampler)
     graphs = (150 * MIB + len(start.capture_sizes) * 8 * MIB) if start.capture_sizes else 0
     non_torch = 80 * MIB if start.tensor == 1 else 560 * MIB

@@ -107,7 +107,9 @@ def _closed_loop(
     bare = step(work, machine, constants, decodes=0, context=0, prefill=size, prefill_context=attended)
     spread = 1.0 if evaluation.setup.gpu.name in FITTED else WIDER
     tpot, ttft = _scaled(TPOT_LOG, spread), _scaled(TTFT_LOG, spread)
-    basis = BASIS if spread == 1.0 else f"{BASIS}; {evaluation.setup.gpu.name} was not among them: twice as wide"
+    basis = (
+        BASIS if spread == 1.0 else f"{BASIS}; {evaluation.setup.gpu.name} was not among them: twice as wide"
+    )
     return Performance(
         ttft_ms=_estimate(ttft_s * 1e3, ttft, basis),
         tpot_ms=_estimate(tpot_s * 1e3, tpot, basis),
@@ -131,7 +133,13 @@ def _estimate(mid: float, log: tuple[float, float], basis: str) -> Estimate:
 
 
 def _limit(
-    alone: Step, mixed: Step, evaluation: Evaluation, slots: float, running: float, passing: float, decoding: float
+    alone: Step,
+    mixed: Step,
+    evaluation: Evaluation,
+    slots: float,
+    running: float,
+    passing: float,
+    decoding: float,
 ) -> str:
     """
     The name of what binds.
@@ -147,5 +155,3 @@ def _limit(
         "launch overhead": alone.launch,
     }
     return max(parts, key=lambda name: parts[name])
-
-

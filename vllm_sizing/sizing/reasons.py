@@ -42,7 +42,9 @@ def explain(
     for flag, (reason, source) in reasons.items():
         fixed = getattr(question.args, flag) is not None
         decisions.append(
-            Decision(flag=flag, value=getattr(completed, flag), reason=reason, source=USER if fixed else source)
+            Decision(
+                flag=flag, value=getattr(completed, flag), reason=reason, source=USER if fixed else source
+            )
         )
     fixed_elsewhere = [name for name in question.args.fixed() if name not in reasons]
     decisions += [
@@ -100,7 +102,7 @@ def _quantization(question: Question) -> tuple[str, str]:
         return "kept", USER
     if model.quantization:
         return f"the checkpoint is stored as {model.quantization}", "the checkpoint"
-    return "the checkpoint is not quantized and fits as it is", DEFAULT
+    return "the checkpoint is not quantized", DEFAULT
 
 
 def _kv_cache_dtype(best: Candidate, question: Question) -> tuple[str, str]:
@@ -128,14 +130,19 @@ def _max_model_len(best: Candidate, question: Question) -> tuple[str, str]:
 def _max_num_seqs(best: Candidate, question: Question) -> tuple[str, str]:
     setup, cache = best.evaluation.setup, best.evaluation.kv_cache
     held = cache.max_concurrency_at_workload
-    text = f"the KV cache holds {held:,} requests of {question.workload.tokens_per_request:,} tokens per replica"
+    text = (
+        f"the KV cache holds {held:,} requests of {question.workload.tokens_per_request:,} tokens per replica"
+    )
     if question.args.max_num_seqs is not None:
         return text, USER
     default = batch_defaults(question.cluster.gpu, question.rules)[1]
     if setup.max_num_seqs == default:
         return text, DEFAULT
     if setup.max_num_seqs > default:
-        return f"{question.workload.concurrency:,} concurrent requests exceed vLLM's default of {default}", "the workload"
+        return (
+            f"{question.workload.concurrency:,} concurrent requests exceed vLLM's default of {default}",
+            "the workload",
+        )
     if cache.max_num_seqs_limit is not None:
         return (
             f"vLLM refuses more sequences than recurrent state blocks ({cache.max_num_seqs_limit:,})",

@@ -7,6 +7,8 @@ published measurements.
 
 from __future__ import annotations
 
+import math
+
 import attrs
 
 from vllm_sizing.sizing.work import Matrices, Work
@@ -116,7 +118,9 @@ def matrix_seconds(matrices: Matrices, tokens: float, machine: Machine, constant
     return _pnorm(memory, arithmetic)
 
 
-def expert_seconds(matrices: Matrices, tokens: float, work: Work, machine: Machine, constants: Constants) -> float:
+def expert_seconds(
+    matrices: Matrices, tokens: float, work: Work, machine: Machine, constants: Constants
+) -> float:
     """
     Routed experts: only the distinct ones that the tokens choose are read.
     """
@@ -124,7 +128,9 @@ def expert_seconds(matrices: Matrices, tokens: float, work: Work, machine: Machi
     total, chosen = work.num_experts, work.num_experts_per_token
     share = distinct_experts(total, chosen, tokens, constants.moe_routing) / total
     per_expert = tokens * chosen / max(share * total, 1e-9)
-    fraction = constants.moe_compute / ((1 + constants.moe_tokens / per_expert) * (1 + constants.moe_columns / matrices.narrow))
+    fraction = constants.moe_compute / (
+        (1 + constants.moe_tokens / per_expert) * (1 + constants.moe_columns / matrices.narrow)
+    )
     if machine.blackwell:
         fraction *= constants.blackwell_compute
     if compute == "fp4":
@@ -146,7 +152,7 @@ def distinct_experts(total: int, chosen: int, tokens: float, routing: float = 1.
 def _pnorm(first: float, second: float) -> float:
     if first <= 0 or second <= 0:
         return max(first, second)
-    return float((first**PNORM + second**PNORM) ** (1.0 / PNORM))
+    return math.pow(first**PNORM + second**PNORM, 1.0 / PNORM)
 
 
 @attrs.frozen

@@ -74,7 +74,9 @@ class Setup:
     profile_encoders: bool
 
 
-def prepare(model: ModelSpec, gpu: GpuSpec, args: EngineArgs, layout: Layout, rules: Rules, max_model_len: int) -> Setup:
+def prepare(
+    model: ModelSpec, gpu: GpuSpec, args: EngineArgs, layout: Layout, rules: Rules, max_model_len: int
+) -> Setup:
     """
     The start that these arguments give on this GPU.
 
@@ -86,8 +88,12 @@ def prepare(model: ModelSpec, gpu: GpuSpec, args: EngineArgs, layout: Layout, ru
     online = online_schemes_for(model, args.quantization, rules)
     check_method(model, args.quantization, gpu, rules)
     kv_cache_dtype = resolve_kv_cache_dtype(model, args, rules, dtype)
-    sparse = any(isinstance(layer, MlaAttention) and layer.indexer_bytes_per_token for layer in model.cache_layers)
-    pooling = (args.runner or "auto") == "pooling" or (args.runner in (None, "auto") and model.runner == "pooling")
+    sparse = any(
+        isinstance(layer, MlaAttention) and layer.indexer_bytes_per_token for layer in model.cache_layers
+    )
+    pooling = (args.runner or "auto") == "pooling" or (
+        args.runner in (None, "auto") and model.runner == "pooling"
+    )
     recurrent = [layer for layer in model.cache_layers if isinstance(layer, RecurrentState)]
     prefix_caching = args.enable_prefix_caching
     if prefix_caching is None:
@@ -163,11 +169,17 @@ def prepare(model: ModelSpec, gpu: GpuSpec, args: EngineArgs, layout: Layout, ru
 
 
 def _state_dtype(word: str | None, dtype: str) -> str:
-    return dtype if word in (None, "auto") else word  # type: ignore[return-value]
+    return dtype if word in (None, "auto") else word
 
 
 def _capture_sizes(
-    model: ModelSpec, gpu: GpuSpec, args: EngineArgs, rules: Rules, seqs: int, tokens: int, speculative_tokens: int
+    model: ModelSpec,
+    gpu: GpuSpec,
+    args: EngineArgs,
+    rules: Rules,
+    seqs: int,
+    tokens: int,
+    speculative_tokens: int,
 ) -> tuple[int, ...]:
     config = dict(args.compilation_config or ())
     given = args.cudagraph_capture_sizes or config.get("cudagraph_capture_sizes")
@@ -202,7 +214,9 @@ def check_layout(model: ModelSpec, layout: Layout, rules: Rules) -> None:
         message = f"pipeline_parallel_size is {layout.pipeline}, but vLLM has no pipeline for {model.architecture}; use 1"
         raise UnsupportedError(message, field="pipeline_parallel_size", value=layout.pipeline)
     if layout.pipeline > model.num_layers:
-        message = f"pipeline_parallel_size is {layout.pipeline}, more than the model's {model.num_layers} layers"
+        message = (
+            f"pipeline_parallel_size is {layout.pipeline}, more than the model's {model.num_layers} layers"
+        )
         raise UnsupportedError(message, field="pipeline_parallel_size", value=layout.pipeline)
     if layout.expert and not model.num_experts:
         message = f"enable_expert_parallel is True, but {model.name} has no routed experts"
@@ -237,11 +251,11 @@ def resolve_dtype(model: ModelSpec, gpu: GpuSpec, args: EngineArgs) -> str:
     too_old = capability is not None and capability < (8, 0)
     if args.dtype in (None, "auto"):
         return "float16" if too_old and model.dtype == "bfloat16" else model.dtype
-    dtype = _DTYPE_WORDS.get(args.dtype, args.dtype)  # type: ignore[arg-type]
+    dtype = _DTYPE_WORDS.get(args.dtype, args.dtype)
     if dtype == "bfloat16" and too_old:
         message = f"dtype is bfloat16, which {gpu.name} lacks (compute capability below 8.0); use float16"
         raise UnsupportedError(message, field="dtype", value=args.dtype)
-    return dtype  # type: ignore[return-value]
+    return dtype
 
 
 def resolve_kv_cache_dtype(model: ModelSpec, args: EngineArgs, rules: Rules, dtype: str) -> str:
@@ -334,7 +348,11 @@ def skipped_towers(model: ModelSpec, args: EngineArgs) -> frozenset[str]:
     if args.language_model_only:
         return frozenset(towers)
     limits = dict(args.limit_mm_per_prompt or ())
-    off = {modality for modality, limit in limits.items() if limit == 0 or dict(limit if isinstance(limit, tuple) else ()).get("count") == 0}
+    off = {
+        modality
+        for modality, limit in limits.items()
+        if limit == 0 or dict(limit if isinstance(limit, tuple) else ()).get("count") == 0
+    }
     served = {encoder.modality for encoder in model.encoders}
     gone = set()
     for tower in towers:

@@ -95,7 +95,9 @@ def weights_of(
             if number:
                 parts[stage][label] = parts[stage].get(label, 0) + single * number
     return tuple(
-        StageWeights(num_bytes=sum(stage.values()), parts=tuple(sorted(stage.items(), key=lambda item: -item[1])))
+        StageWeights(
+            num_bytes=sum(stage.values()), parts=tuple(sorted(stage.items(), key=lambda item: -item[1]))
+        )
         for stage in parts
     )
 
@@ -165,7 +167,9 @@ def _online_scheme(
     return online[1] if tensor.shard.axis == 1 else online[2]
 
 
-def scheme_bytes(scheme: Scheme, rows: int, cols: int, *, num_parts: int = 1, full_cols: int | None = None) -> int:
+def scheme_bytes(
+    scheme: Scheme, rows: int, cols: int, *, num_parts: int = 1, full_cols: int | None = None
+) -> int:
     """
     Bytes of a matrix and what lies beside it.
 
@@ -177,7 +181,9 @@ def scheme_bytes(scheme: Scheme, rows: int, cols: int, *, num_parts: int = 1, fu
     total = ceil_div(rows * cols * scheme.weight_bits, 8)
     for extra in scheme.extras:
         wide = full_cols if extra.full_cols and full_cols is not None else cols
-        total += _count(extra.rows, rows, num_parts) * _count(extra.cols, wide, num_parts) * extra.element_bytes
+        total += (
+            _count(extra.rows, rows, num_parts) * _count(extra.cols, wide, num_parts) * extra.element_bytes
+        )
     return total
 
 
@@ -195,7 +201,9 @@ def _padded(tensor: WeightTensor, scheme: Scheme, rows: int, cols: int, loading:
         if rule == scheme.padding:
             if tensor.shard.axis == 1:
                 num_parts = len(tensor.shard.parts)
-                return num_parts * round_up(rows // num_parts, intermediate_multiple), round_up(cols, hidden_multiple)
+                return num_parts * round_up(rows // num_parts, intermediate_multiple), round_up(
+                    cols, hidden_multiple
+                )
             return round_up(rows, hidden_multiple), round_up(cols, intermediate_multiple)
     return rows, cols
 

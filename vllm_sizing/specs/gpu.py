@@ -104,5 +104,3 @@ class Cluster:
         GPUs over all nodes.
         """
         return self.num_gpus * self.num_nodes
-
-

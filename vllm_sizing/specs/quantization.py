@@ -27,15 +27,16 @@ class Extra:
 
         element_bytes: Of one such element.
 
-        full_cols: A row-parallel layer keeps it for the whole input on every rank.
+        partial: Rows or columns that are left over have an element too.
 
-        experts_only: Counted once for a fused-expert tensor's experts, not for linear layers.
+        full_cols: A row-parallel layer keeps it for the whole input on every rank.
     """
 
     name: str
     rows: int = ONE
     cols: int = ONE
     element_bytes: int = 4
+    partial: bool = False
     full_cols: bool = False
 
 
@@ -49,15 +50,22 @@ class Scheme:
 
         method: vLLM's method name (``fp8``, ``auto_awq``, ``modelopt_fp4``...).
 
+        kind: What the kernels see, whatever the method: ``fp8``, ``int8``, ``nvfp4``, ``mxfp4``,
+            ``mxfp8``, ``wna16``, ``w4a8_fp8``...
+
         weight_bits: Bits of one weight as stored.
 
-        pack_rows, pack_cols: Weights are packed into words of this many rows or columns; a rank's
-            share must divide by it.
+        pack_rows: A rank's rows must divide by it.
 
-        group_size: Input columns that share a scale; 0: none.
+        group_size: Input columns that share a scale, a rank's must divide by it; 0: none.
 
-        block: (rows, columns) of a scale block; a rank's share must divide by it where vLLM
-            checks that.
+        block: (rows, columns) of a scale block, a rank's share must divide by it; (0, 0): none.
+
+        adapts: A share that is no multiple of ``block`` is met halfway: merged outputs may end inside a
+            block, fused experts get smaller blocks.
+
+        fallback: What stores fused experts whose share is no multiple of ``group_size``; its groups
+            are halved until they divide.
 
         compute: dtype of the matrix multiplication (``bf16``, ``fp8``, ``int8``, ``fp4``) on a GPU
             that has units for it.
@@ -70,10 +78,12 @@ class Scheme:
     name: str
     method: str
     weight_bits: int
+    kind: str = ""
     pack_rows: int = 1
-    pack_cols: int = 1
     group_size: int = 0
     block: tuple[int, int] = (0, 0)
+    adapts: bool = False
+    fallback: Scheme | None = None
     compute: str = "bf16"
     extras: tuple[Extra, ...] = ()
     padding: str = ""

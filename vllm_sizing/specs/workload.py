@@ -65,5 +65,3 @@ class Workload:
         Prompt and answer together: what the KV cache holds at the end of a request.
         """
         return self.input_tokens + self.output_tokens
-
-
