@@ -14,7 +14,7 @@ import attrs
 
 from vllm_sizing.architectures.checkpoint import Checkpoint, parse_dtype
 from vllm_sizing.architectures.config import Config
-from vllm_sizing.architectures.registry import FAMILIES, TEXT_SECTIONS
+from vllm_sizing.architectures.registry import FAMILIES, TEXT_SECTIONS, is_pooling
 from vllm_sizing.errors import ConfigError, UnknownArchitectureError
 from vllm_sizing.specs.model import ModelSpec
 
@@ -82,7 +82,8 @@ def _model(
         quantization=parse_quantization(whole, companion, architecture=architecture),
     )
     model: ModelSpec = module.build(checkpoint)
-    return attrs.evolve(model, provenance=provenance)
+    runner = "pooling" if is_pooling(architecture) else model.runner
+    return attrs.evolve(model, provenance=provenance, runner=runner)
 
 
 def _architecture(config: Config) -> str:

@@ -23,3 +23,22 @@ FAMILIES = {name: module for module, names in _MODULES.items() for name in names
 
 # Where multimodal configs keep their language model; the first that is there.
 TEXT_SECTIONS = ("text_config", "llm_config", "language_config")
+
+# Classes that only pool (no text generation), so that ``--runner auto`` is pooling for them.
+# Source: vLLM 0.33 model_executor/models/registry.py, config/model.py:_get_default_runner_type.
+_POOLING = frozenset({
+    "BertModel", "BertForMaskedLM", "BertSpladeSparseEmbeddingModel", "BgeM3EmbeddingModel", "CLIPModel",
+    "EmbeddingGemma2Model", "Gemma3TextModel", "GteModel", "GteNewModel", "ModernBertModel", "ModernVBertModel",
+    "NomicBertModel", "RobertaForMaskedLM", "RobertaModel", "SiglipModel", "XLMRobertaModel",
+})  # fmt: skip
+_POOLING_SUFFIXES = (
+    "BidirectionalModel", "ForSequenceClassification", "ForTokenClassification", "ForRewardModel",
+    "ForProcessRewardModel",
+)  # fmt: skip
+
+
+def is_pooling(architecture: str) -> bool:
+    """
+    Whether vLLM serves an architecture with the pooling runner when nothing is said.
+    """
+    return architecture in _POOLING or architecture.endswith(_POOLING_SUFFIXES)
