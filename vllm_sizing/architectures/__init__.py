@@ -15,10 +15,11 @@ import attrs
 from vllm_sizing.architectures.checkpoint import Checkpoint, parse_dtype
 from vllm_sizing.architectures.config import Config
 from vllm_sizing.architectures.registry import FAMILIES, TEXT_SECTIONS, is_pooling
+from vllm_sizing.architectures.rough import model_from_params
 from vllm_sizing.errors import ConfigError, UnknownArchitectureError
 from vllm_sizing.specs.model import ModelSpec
 
-__all__ = ["known_architectures", "model_from_config"]
+__all__ = ["known_architectures", "model_from_config", "model_from_params"]
 
 
 def known_architectures() -> tuple[str, ...]:
