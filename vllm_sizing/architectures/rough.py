@@ -41,7 +41,7 @@ def model_from_params(params_b: float, *, name: str = "") -> ModelSpec:
         raise InvalidValueError(message, field="params_b", value=params_b)
     wanted = int(params_b * 10**9)
     vocab_size = VOCAB_SIZE if wanted >= 10**9 else SMALL_VOCAB_SIZE
-    step = 8 * HEAD_SIZE if wanted >= 10**9 else 2 * HEAD_SIZE
+    step = 8 * HEAD_SIZE if wanted >= 2 * 10**9 else 2 * HEAD_SIZE
     width = round_up(max(int(_width(wanted)), 1), step)
     heads = width // HEAD_SIZE
     kv_heads = 8 if heads % 8 == 0 else 2
