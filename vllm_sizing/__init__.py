@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from vllm_sizing import render
     from vllm_sizing.architectures import model_from_config
     from vllm_sizing.catalog.gpus import find_gpu
-    from vllm_sizing.catalog.models import find_model
+    from vllm_sizing.catalog.models import CatalogModel, find_model
     from vllm_sizing.errors import (
         ConfigError,
         DetectionError,
@@ -54,6 +54,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Alternative",
+    "CatalogModel",
     "Cluster",
     "ConfigError",
     "Decision",
@@ -94,7 +95,7 @@ __all__ = [
 _NAMES_BY_MODULE = {
     "architectures": "model_from_config",
     "catalog.gpus": "find_gpu",
-    "catalog.models": "find_model",
+    "catalog.models": "CatalogModel find_model",
     "errors": (
         "ConfigError DetectionError InvalidValueError SizingError SourceError "
         "UnknownArchitectureError UnknownNameError UnsupportedError"

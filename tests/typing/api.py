@@ -13,7 +13,7 @@ def inputs(config: dict[str, Any]) -> None:
     assert_type(vs.load_model("Qwen/Qwen3-32B"), vs.ModelSpec)
     assert_type(vs.load_model("Qwen/Qwen3-32B", revision="main"), vs.ModelSpec)
     assert_type(vs.model_from_config(config, name="x", hf_quant_config=None), vs.ModelSpec)
-    assert_type(vs.find_model("qwen3-32b"), vs.ModelSpec)
+    assert_type(vs.find_model("Qwen/Qwen3-32B"), vs.CatalogModel)
     assert_type(vs.find_gpu("h100-sxm"), vs.GpuSpec)
     for gpu in vs.detect_gpus():
         assert_type(gpu, vs.GpuSpec)
