@@ -271,8 +271,11 @@ def resolve_kv_cache_dtype(model: ModelSpec, args: EngineArgs, rules: Rules, dty
     if word == "auto":
         declared = model.kv_cache_dtype if rules.version >= (0, 14, 0) else None
         return declared or dtype
-    if word == "fp8_e5m2" and (model.quantization or "") in ("fp8", "compressed-tensors", "modelopt"):
-        message = "kv_cache_dtype is fp8_e5m2, which vLLM refuses for FP8 checkpoints; use fp8"
+    method = model.quantization or ""
+    scaled = method.startswith(("fp8", "modelopt")) or (method == "compressed-tensors" and model.kv_cache_dtype)
+    if word == "fp8_e5m2" and scaled:
+        # layers/attention/attention.py:_init_kv_cache_quant
+        message = "kv_cache_dtype is fp8_e5m2, which vLLM refuses for checkpoints with FP8 cache scales; use fp8"
         raise UnsupportedError(message, field="kv_cache_dtype", value=word)
     return word
 
