@@ -56,7 +56,7 @@ def model_from_config(
     >>> model_from_config({"architectures": ["LlamaForCausalLM"], "hidden_size": 64,
     ...     "num_attention_heads": 4, "num_hidden_layers": 2, "intermediate_size": 128,
     ...     "vocab_size": 1000}).num_parameters
-    210496
+    210240
     """
     try:
         return _model(Config(config), name, hf_quant_config, provenance)
