@@ -4,9 +4,9 @@ What a reference to a model means, and the way from there to a `ModelSpec`.
 
 from __future__ import annotations
 
+import os
 import re
-from os import PathLike, fspath
-from pathlib import Path
+from os import PathLike
 
 import attrs
 
@@ -20,10 +20,10 @@ from vllm_sizing.specs.model import ModelSpec
 # Linux's PATH_MAX; Hub ids are shorter.
 _MAX_REFERENCE = 4096
 
-_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+", re.ASCII)
-_REVISION = re.compile(r"\w[\w./+-]{0,199}", re.ASCII)
-_URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
-_HUB_URL = re.compile(r"https?://(?:www\.)?(?:huggingface\.co|hf\.co)/([\w.-]+/[\w.-]+)", re.IGNORECASE)
+_HUB_ID = r"[A-Za-z0-9_-][A-Za-z0-9_.-]*/[A-Za-z0-9_.-]+"
+_REVISION = r"[A-Za-z0-9_][A-Za-z0-9_./+-]{0,199}"
+_URL = r"[A-Za-z][A-Za-z0-9+.-]*://"
+_HUB_URL = r"https?://(?:www\.)?(?:huggingface\.co|hf\.co)/([\w.-]+/[\w.-]+)"
 
 
 def load_model(
@@ -73,19 +73,20 @@ def fetch_model_facts(
     """
     text = _checked(reference)
     _check_revision(revision)
-    path = Path(text).expanduser() if text.startswith("~/") else Path(text)
-    if _is_there(path):
+    # os.path, not pathlib: a name from the catalog is not to wait for an import that it does not need.
+    path = os.path.expanduser(text) if text.startswith("~/") else text  # noqa: PTH111
+    if os.path.lexists(path):
         return _from_path(path, text, revision)
-    if _URL.match(text):
+    if re.match(_URL, text):
         raise SourceError(_no_url(text), source=text)
     if _looks_like_path(text):
-        message = f"{text} does not exist; give a folder, a config file, a catalog name or a Hub id"
+        message = f"{text} does not exist here; give a folder, a config file, a catalog name or a Hub id"
         raise SourceError(message, source=text)
     known = look_up(text)
     if known is not None and revision is None:
         return _from_catalog(known)
     repo_id = known.id if known is not None else text
-    if not _HUB_ID.fullmatch(repo_id):
+    if not re.fullmatch(_HUB_ID, repo_id):
         raise _unknown(text)
 
     from vllm_sizing.sources.hub import fetch_hub_facts
@@ -114,7 +115,7 @@ def _compare(spec: ModelSpec, facts: ModelFacts) -> tuple[Finding, ...]:
 
 def _checked(reference: str | PathLike[str]) -> str:
     try:
-        text = fspath(reference)
+        text = os.fspath(reference)
     except TypeError:
         text = None
     if not isinstance(text, str) or not text.strip() or len(text) > _MAX_REFERENCE:
@@ -133,22 +134,18 @@ def _checked(reference: str | PathLike[str]) -> str:
 def _check_revision(revision: object) -> None:
     if revision is None:
         return
-    if not isinstance(revision, str) or not _REVISION.fullmatch(revision) or ".." in revision:
+    if not isinstance(revision, str) or not re.fullmatch(_REVISION, revision) or ".." in revision:
         message = f"revision is {ascii(revision)[:80]}; it must be a branch, a tag or a commit hash"
         raise InvalidValueError(message, field="revision", value=revision)
-
-
-def _is_there(path: Path) -> bool:
-    from vllm_sizing.sources.local import exists
-
-    return exists(path)
 
 
 def _looks_like_path(text: str) -> bool:
     return text.startswith((".", "/", "~")) or text.endswith(".json") or text.count("/") > 1 or "\\" in text
 
 
-def _from_path(path: Path, text: str, revision: str | None) -> ModelFacts:
+def _from_path(path: str, text: str, revision: str | None) -> ModelFacts:
+    from pathlib import Path
+
     from vllm_sizing.sources.local import fetch_local_facts
 
     if revision is not None:
@@ -157,8 +154,8 @@ def _from_path(path: Path, text: str, revision: str | None) -> ModelFacts:
             "leave revision out, or run in a folder that has no such entry"
         )
         raise InvalidValueError(message, field="revision", value=revision)
-    facts = fetch_local_facts(path, name=text)
-    if look_up(text) is None and not _HUB_ID.fullmatch(text):
+    facts = fetch_local_facts(Path(path), name=text)
+    if look_up(text) is None and not re.fullmatch(_HUB_ID, text):
         return facts
     note = f"{text} is taken as the local path; a model of that name may be in the catalog or on the Hub"
     return attrs.evolve(facts, provenance=(*facts.provenance, note))
@@ -175,7 +172,7 @@ def _from_catalog(model: CatalogModel) -> ModelFacts:
 
 
 def _no_url(text: str) -> str:
-    hub = _HUB_URL.match(text)
+    hub = re.match(_HUB_URL, text)
     if hub:
         return f"{text[:120]} is a web address; give the Hub id {hub[1]}"
     return f"{text[:120]} is an address that is not read; give a folder, a catalog name or a Hub id"
