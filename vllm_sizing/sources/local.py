@@ -4,6 +4,7 @@ A model on this machine: a folder as `huggingface_hub` or git leaves it, or a co
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Iterable
 from pathlib import Path
@@ -25,6 +26,7 @@ from vllm_sizing.sources.safetensors import (
 )
 from vllm_sizing.specs.facts import ModelFacts, SafetensorsHeaders
 
+# Below, os.path.lexists and not Path.exists: a link that leads nowhere is a fault to be told, not an absence.
 CONFIG_FILE = "config.json"
 QUANT_FILE = "hf_quant_config.json"
 
@@ -46,12 +48,12 @@ def fetch_local_facts(path: Path, *, name: str, where: str | None = None) -> Mod
             return ModelFacts(name=name, config=read_document(path, label), provenance=(f"config: {label}",))
         path = path.parent
     where = where or str(path)
-    if not exists(path / CONFIG_FILE):
+    if not os.path.lexists(path / CONFIG_FILE):
         raise SourceError(no_config(where, list_names(path)), source=where)
     config = read_document(path / CONFIG_FILE, f"{CONFIG_FILE} of {where}")
     used, missed = [f"config.json: {where}"], []
     quant = None
-    if exists(path / QUANT_FILE):
+    if os.path.lexists(path / QUANT_FILE):
         quant = read_document(path / QUANT_FILE, f"{QUANT_FILE} of {where}")
         used.append(f"{QUANT_FILE}: {where}")
     headers = read_folder_headers(path, where)
@@ -74,14 +76,14 @@ def read_folder_headers(folder: Path, where: str) -> SafetensorsHeaders | str:
     """
     The headers of a folder's safetensors files, or the reason why there are none to read.
     """
-    if exists(folder / INDEX_FILE):
+    if os.path.lexists(folder / INDEX_FILE):
         index = read_bytes(folder / INDEX_FILE, f"{INDEX_FILE} of {where}", MAX_INDEX_BYTES)
         names = parse_index(index, where=f"{INDEX_FILE} of {where}")
-    elif exists(folder / SINGLE_FILE):
+    elif os.path.lexists(folder / SINGLE_FILE):
         names = (SINGLE_FILE,)
     else:
         return f"there is neither {SINGLE_FILE} nor {INDEX_FILE}"
-    missing = [name for name in names if not exists(folder / name)]
+    missing = [name for name in names if not os.path.lexists(folder / name)]
     if missing:
         return f"{missing[0]} is missing ({len(missing)} of {len(names)} files)"
     files: list[FileHeader] = []
@@ -113,19 +115,6 @@ def read_bytes(path: Path, where: str, max_bytes: int) -> bytes:
             return file.read(max_bytes + 1)
     except OSError as error:
         raise _unreadable(where, path, error) from None
-
-
-def exists(path: Path) -> bool:
-    """
-    Whether something is there; a link that leads nowhere counts as something.
-    """
-    try:
-        path.lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except (OSError, ValueError) as error:
-        raise _unreadable(str(path), path, error) from None
-    return True
 
 
 def is_folder(path: Path) -> bool:
@@ -189,12 +178,11 @@ def _read_header(path: Path, where: str) -> FileHeader | None:
     return parse_header(header, where=where, file_bytes=file_bytes)
 
 
-def _unreadable(where: str, path: Path, error: OSError | ValueError) -> SourceError:
-    reason = error.strerror if isinstance(error, OSError) else str(error)
+def _unreadable(where: str, path: Path, error: OSError) -> SourceError:
     if isinstance(error, PermissionError):
         message = f"{where} may not be read by this user; change its mode or run as its owner"
     elif isinstance(error, FileNotFoundError):
         message = f"{where} does not exist (a link may lead nowhere); check the path"
     else:
-        message = f"{where} cannot be read: {reason or error}; check the path and the disk"
+        message = f"{where} cannot be read: {error.strerror or error}; check the path and the disk"
     return SourceError(message, source=str(path))
