@@ -15,7 +15,7 @@ from vllm_sizing.architectures.builder import Builder, Layers
 from vllm_sizing.architectures.checkpoint import Checkpoint, derived_max_model_len
 from vllm_sizing.architectures.config import Config
 from vllm_sizing.architectures.rope import read_rope
-from vllm_sizing.specs.model import COLUMN, REPLICATED, ROW, ModelSpec, Part, Shard
+from vllm_sizing.specs.model import COLUMN, REPLICATED, ROW, Draft, ModelSpec
 
 MAX_HEADS = 2**16
 MAX_POSITION = 2**30
@@ -71,12 +71,14 @@ def read_attention(text: Config) -> Attention:
     return Attention(num_heads=heads, num_kv_heads=kv_heads, head_size=size)
 
 
-def read_stack(text: Config, *, max_position: int = 8192) -> Stack:
+def read_stack(text: Config, *, attention: Attention | None = None, max_position: int = 8192) -> Stack:
     """
     The sizes of a decoder in the usual spelling.
 
     Args:
         text: With the class's defaults behind it (`Config.over`).
+
+        attention: Where it is not in the usual spelling.
 
         max_position: Positions where the config does not say.
     """
@@ -85,7 +87,7 @@ def read_stack(text: Config, *, max_position: int = 8192) -> Stack:
         hidden=text.required("hidden_size"),
         vocab_size=text.required("vocab_size"),
         layers=tuple(range(text.num_layers())),
-        attention=read_attention(text),
+        attention=attention or read_attention(text),
         max_position=text.integer("max_position_embeddings", default=max_position, maximum=MAX_POSITION),
         tied=text.flag("tie_word_embeddings", default=False),
     )
@@ -305,18 +307,38 @@ def read_experts(text: Config, *keys: str) -> int:
     return text.required(*keys, maximum=2**16)
 
 
-def kv_part(num_heads: int, size: int) -> Part:
+def finish_draft(builder: Builder, *, num_layers: int = 1, method: str = "mtp") -> Draft:
     """
-    Key or value rows: heads are never split.
+    What a builder collected, as the draft of a model: on the last stage, shared by no adapter.
+
+    The speculator keeps a copy of the target's hidden states and its own inputs for a whole batch.
+    Source: vLLM 0.33 ``v1/worker/gpu/spec_decode``.
+
+    Args:
+        builder: Its layers have the numbers that come after the target's.
     """
-    return Part(num_heads * size, num_heads)
+    return Draft(
+        method=method,
+        tensors=tuple(
+            attrs.evolve(tensor, layers=(), count=max(len(tensor.layers), 1) * tensor.count, stage="last", lora=False)
+            for tensor in builder.tensors
+        ),
+        cache_layers=tuple(builder.cache_layers),
+        num_layers=num_layers,
+    )
 
 
-def head_shard(num_heads: int, size: int, axis: int = 0) -> Shard:
+def add_speculator(builder: Builder, hidden: int, *, embeds: bool = False) -> None:
     """
-    An axis of whole heads, divided like the key and value heads.
+    The buffers of a speculator per batched token: hidden states, ids and positions.
+
+    Args:
+        embeds: The draft takes embeddings, which have a buffer too (multimodal targets).
     """
-    return Shard(axis=axis, parts=(kv_part(num_heads, size),))
+    facts: dict[str, Any] = {"per_batched_token": True, "role": "buffer", "stage": "last"}
+    builder.parameter("speculator.hidden_states", 2 * hidden if embeds else hidden, **facts)
+    builder.parameter("speculator.input_ids", 1, dtype="int32", **facts)
+    builder.parameter("speculator.positions", 1, dtype="int64", **facts)
 
 
 def finish(checkpoint: Checkpoint, builder: Builder, stack: Stack) -> ModelSpec:

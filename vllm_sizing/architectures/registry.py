@@ -11,6 +11,10 @@ _MODULES = {
         "Ministral3ForCausalLM", "MistralForCausalLM", "MistralModel", "Phi3ForCausalLM", "Qwen2ForCausalLM",
         "Qwen2Model", "Qwen3ForCausalLM", "TeleChat3ForCausalLM",
     ),
+    "deepseek": (
+        "AXK1ForCausalLM", "DeepseekForCausalLM", "DeepseekV2ForCausalLM", "DeepseekV32ForCausalLM",
+        "DeepseekV3ForCausalLM", "Glm4MoeLiteForCausalLM", "GlmMoeDsaForCausalLM",
+    ),
     "gemma": (
         "Gemma2ForCausalLM", "Gemma2Model", "Gemma3ForCausalLM", "Gemma3TextModel", "GemmaForCausalLM",
     ),

@@ -88,6 +88,7 @@ def read_rope(
     partial: float = 1.0,
     deepseek: bool = False,
     dtype: str | None = None,
+    neox: bool = True,
 ) -> RopeTable:
     """
     The table that vLLM's ``get_rope`` builds for a config.
@@ -106,6 +107,8 @@ def read_rope(
         deepseek: The class turns every kind but ``default`` into DeepSeek's YaRN.
 
         dtype: The class asks for this dtype; None: the model's.
+
+        neox: Halves are rotated, not pairs; only tables of one kind are shared.
     """
     parameters = rope_parameters(text, layer_type)
     kind = rope_type(parameters)
@@ -127,7 +130,7 @@ def read_rope(
     if kind in ("default", "yarn") and parameters.has("mrope_section"):
         # Video positions run ahead of the text: vLLM makes the table four times as long.
         positions *= 4
-    key = (head_size, dim, positions, dtype, text.number("rope_theta", default=0.0), repr(parameters.data))
+    key = (head_size, dim, positions, dtype, neox, text.number("rope_theta", default=0.0), repr(parameters.data))
     # Frequencies come in pairs of a cosine and a sine.
     return RopeTable(positions=positions, dim=2 * ((dim + 1) // 2), dtype=dtype, key=key)
 
