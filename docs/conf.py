@@ -25,3 +25,15 @@ maximum_signature_line_length = 90
 
 copybutton_only_copy_prompt_lines = True
 copybutton_prompt_text = "$ "
+
+smartquotes = False  # a command line has two hyphens
+nitpick_ignore = [("py:class", "collections.abc.Mapping")]  # no network while building
+
+
+def setup(app):
+    def escape(_app, _context, lines):
+        lines[:] = [line.replace("*", r"\*") for line in lines]
+
+    # Help texts are plain text: a star there is a power or a pattern, not emphasis.
+    app.connect("sphinx-click-process-description", escape)
+    app.connect("sphinx-click-process-options", escape)
