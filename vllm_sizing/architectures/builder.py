@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import attrs
+
 from vllm_sizing.architectures.config import Config
 from vllm_sizing.architectures.quantization import CheckpointQuantization
 from vllm_sizing.architectures.rope import RopeTable
@@ -32,7 +34,7 @@ from vllm_sizing.specs.model import (
     SlidingWindow,
     WeightTensor,
 )
-from vllm_sizing.specs.quantization import Scheme
+from vllm_sizing.specs.quantization import Extra, Scheme
 
 Layers = tuple[int, ...]
 Outputs = int | Sequence[int | Part]
@@ -179,6 +181,9 @@ class Builder:
         ups = 2 if gated else 1
         for schemes, owners in self._by_scheme(name, layers, self.quantization.experts if quantized else None):
             up, down = schemes or (None, None)
+            padded_bias = bias and up is not None and bool(up.padding)
+            if padded_bias:
+                up, down = map(_with_bias, schemes)
             common: dict[str, Any] = {
                 **facts, "layers": owners, "role": "experts", "quantizable": quantized, "lora": True
             }
@@ -196,7 +201,7 @@ class Builder:
                 scheme=down,
                 **common,
             )
-            if bias:
+            if bias and not padded_bias:
                 self.add(
                     f"{name}.w13_bias",
                     (num_experts, ups * intermediate),
@@ -346,15 +351,25 @@ class Builder:
         if not layer.layers:
             return
         self.cache_layers.append(layer)
-        self.attention_scales(name, layer.layers)
+        heads = layer.num_kv_heads if isinstance(layer, FullAttention) else 0
+        self.attention_scales(name, layer.layers, num_kv_heads=heads)
 
-    def attention_scales(self, name: str, layers: Layers) -> None:
+    def attention_scales(self, name: str, layers: Layers, *, num_kv_heads: int = 1) -> None:
         """
         The scales that vLLM's Attention registers, whether or not it keeps a cache.
+
+        Args:
+            num_kv_heads: 0: multi-head latent attention.
         """
         self.add(f"{name}.scales", (ATTENTION_SCALES,), layers=layers, dtype="float32", role="buffer")
-        extra = self.quantization.attention_scale_bytes
-        if extra:
+        storage = self.quantization
+        extra = storage.attention_scale_bytes if num_kv_heads else storage.mla_scale_bytes
+        if extra and storage.scales_per_kv_head and num_kv_heads:
+            split = Shard(axis=0, parts=(Part(extra * num_kv_heads, num_kv_heads),))
+            self.add(
+                f"{name}.kv_scales", (extra * num_kv_heads,), layers=layers, dtype="uint8", role="buffer", shard=split
+            )
+        elif extra:
             self.add(f"{name}.kv_scales", (extra,), layers=layers, dtype="uint8", role="buffer")
 
     def attention_caches(
@@ -438,8 +453,16 @@ class Builder:
         )
 
 
+_PADDED_BIAS = Extra(name="bias", rows=1, element_bytes=2)
+
+
+def _with_bias(scheme: Scheme) -> Scheme:
+    return attrs.evolve(scheme, extras=(*scheme.extras, _PADDED_BIAS))
+
+
 def _elements(tensor: WeightTensor) -> int:
     number = max(len(tensor.layers), 1) * tensor.count
-    for size in tensor.shape:
+    for size in tensor.shape[:-1]:
         number *= size
-    return number
+    biased = tensor.scheme is not None and _PADDED_BIAS in tensor.scheme.extras and bool(tensor.scheme.padding)
+    return number * (tensor.shape[-1] + biased)

@@ -4,6 +4,10 @@ What a checkpoint's quantization config says about each layer.
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
+from typing import Self
+
 from vllm_sizing.specs.findings import Finding
 from vllm_sizing.specs.quantization import Scheme
 
@@ -19,14 +23,37 @@ class CheckpointQuantization:
 
         attention_scale_bytes: What the method adds to every attention layer.
 
+        mla_scale_bytes: The same for multi-head latent attention.
+
+        scales_per_kv_head: ``attention_scale_bytes`` are per KV head.
+
         varies_by_layer: Layers of one kind may be stored differently (an ignore list names layers).
     """
 
     method: str | None = None
     kv_cache_dtype: str | None = None
     attention_scale_bytes: int = 0
+    mla_scale_bytes: int = 0
+    scales_per_kv_head: bool = False
     varies_by_layer: bool = False
     findings: tuple[Finding, ...] = ()
+
+    def with_prefixes(self, prefixes: Sequence[tuple[str, str]]) -> Self:
+        """
+        The same for a model whose modules vLLM calls otherwise than the checkpoint does.
+
+        Args:
+            prefixes: (checkpoint's prefix, vLLM's prefix), applied in turn, as in the model class's
+                ``hf_to_vllm_mapper``.  It replaces those of an earlier call.
+        """
+        other = copy.copy(self)
+        other.prepare(tuple(prefixes))
+        return other
+
+    def prepare(self, prefixes: Sequence[tuple[str, str]]) -> None:
+        """
+        Build whatever depends on the modules' names.
+        """
 
     def linear(self, prefix: str, fused: tuple[str, ...] = ()) -> Scheme | None:
         """

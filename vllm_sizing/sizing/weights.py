@@ -15,8 +15,9 @@ from math import prod
 import attrs
 
 from vllm_sizing.sizing.layout import Layout, part_on_rank, stage_bounds
+from vllm_sizing.sizing.storage import fitted, scheme_bytes
 from vllm_sizing.specs.model import ModelSpec, Part, WeightTensor
-from vllm_sizing.specs.quantization import ONE, PARTS, Extra, Scheme
+from vllm_sizing.specs.quantization import Scheme
 from vllm_sizing.units import DTYPE_BYTES, ceil_div, round_up
 
 VOCAB_PADDING = 64  # vocab_parallel_embedding.py: DEFAULT_VOCAB_PADDING_SIZE
@@ -151,8 +152,10 @@ def tensor_bytes(tensor: WeightTensor, layout: Layout, loading: Loading) -> int:
         num_experts, rows, cols = shape
         if scheme.padding:
             rows, cols = _padded(tensor, scheme, rows, cols, loading)
+        scheme = fitted(scheme, tensor, (num_experts, rows, cols), tensor_size)
     else:
         rows, cols = shape
+        scheme = fitted(scheme, tensor, shape, tensor_size)
     num_parts = max(len(tensor.shard.parts), 1)
     full_cols = tensor.shape[-1]
     total = scheme_bytes(scheme, rows, cols, num_parts=num_parts, full_cols=full_cols)
@@ -165,32 +168,6 @@ def _online_scheme(
     if tensor.role != "experts":
         return online[0]
     return online[1] if tensor.shard.axis == 1 else online[2]
-
-
-def scheme_bytes(
-    scheme: Scheme, rows: int, cols: int, *, num_parts: int = 1, full_cols: int | None = None
-) -> int:
-    """
-    Bytes of a matrix and what lies beside it.
-
-    >>> from vllm_sizing.specs.quantization import Extra
-    >>> fp8 = Scheme(name="fp8", method="fp8", weight_bits=8, extras=(Extra(name="s", rows=128, cols=128),))
-    >>> scheme_bytes(fp8, 4096, 4096) - 4096 * 4096
-    4096
-    """
-    total = ceil_div(rows * cols * scheme.weight_bits, 8)
-    for extra in scheme.extras:
-        wide = full_cols if extra.full_cols and full_cols is not None else cols
-        total += (
-            _count(extra.rows, rows, num_parts) * _count(extra.cols, wide, num_parts) * extra.element_bytes
-        )
-    return total
-
-
-def _count(per: int, size: int, num_parts: int) -> int:
-    if per == ONE:
-        return 1
-    return num_parts if per == PARTS else ceil_div(size, per)
 
 
 def _padded(tensor: WeightTensor, scheme: Scheme, rows: int, cols: int, loading: Loading) -> tuple[int, int]:
@@ -229,4 +206,4 @@ def local_shape(tensor: WeightTensor, tensor_size: int, expert_ranks: int) -> tu
     return (*shape[: shard.axis], local, *shape[shard.axis + 1 :])
 
 
-__all__ = ["Extra", "Loading", "StageWeights", "scheme_bytes", "stage_weights", "tensor_bytes", "weights_of"]
+__all__ = ["Loading", "StageWeights", "scheme_bytes", "stage_weights", "tensor_bytes", "weights_of"]

@@ -1,0 +1,190 @@
+"""
+ModelOpt's formats, and checkpoints that mix them by layer.
+
+Source: vLLM 0.33 ``quantization/modelopt.py:ModelOptMixedPrecisionConfig``, ``LINEAR_ALGOS``,
+``modelopt_block_quant.py``, ``utils/b12x.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from vllm_sizing.architectures.config import Config
+from vllm_sizing.architectures.formats.fp8 import SCALES
+from vllm_sizing.architectures.formats.modelopt_rules import ExcludingQuantization
+from vllm_sizing.architectures.formats.names import MAX_RULES, Renames, by_layer, layer_keys, renamed, shards
+from vllm_sizing.architectures.formats.schemes import (
+    PLAIN_EXPERTS,
+    Experts,
+    eight_bits,
+    microscaled,
+    nvfp4,
+    same,
+)
+from vllm_sizing.errors import ConfigError
+from vllm_sizing.specs.quantization import ONE, PARTS, Extra, Scheme
+
+LINEAR_ALGOS = ("FP8", "FP8_PER_CHANNEL_PER_TOKEN", "FP8_PB_WO", "NVFP4", "W4A16_NVFP4", "MXFP8")
+BLOCK_FP8 = ("FP8_PB_WO", "FP8_BLOCK_SCALES")
+# Elements and bytes of a block.
+_CODECS = {"IQ2_XS": (256, 74), "IQ2_XXS": (256, 66), "Q8_0": (32, 34)}
+
+
+def formats_of(method: str, algo: str, group_size: int) -> tuple[Scheme, Experts]:
+    """
+    The linear and expert formats of an algorithm.
+    """
+    if algo in _CODECS:
+        elements, size = _CODECS[algo]
+        block = Extra(name="weight", rows=1, cols=elements, element_bytes=size)
+        scheme = Scheme(
+            name=algo.lower(), method=method, kind="ggml", weight_bits=0, group_size=elements, extras=(block,)
+        )
+        return scheme, same(scheme)
+    if algo == "FP8":
+        linear = eight_bits(method, "fp8", "tensor", static_input=PARTS)
+    elif algo == "FP8_PER_CHANNEL_PER_TOKEN":
+        linear = eight_bits(method, "fp8", "channel")
+    elif algo in BLOCK_FP8:
+        # Outputs may end inside a block, inputs may not.
+        linear = attrs.evolve(eight_bits(method, "fp8", (128, 128), checked=False), group_size=128)
+    elif algo == "MXFP8":
+        return (scheme := microscaled(method, 8)), same(scheme)
+    else:
+        weight_only = algo == "W4A16_NVFP4"
+        scheme = nvfp4(method, input_scales=True, weight_only=weight_only, group_size=group_size)
+        # Experts of any width are stored: what is left of a group of 16 has no scale.
+        return scheme, same(attrs.evolve(scheme, group_size=0))
+    return linear, same(eight_bits(method, "fp8", "tensor", static_input=ONE))
+
+
+_PROJECTIONS = {"qkv_proj": ("q_proj", "k_proj", "v_proj"), "gate_up_proj": ("gate_proj", "up_proj")}
+
+
+class MixedPrecision(ExcludingQuantization):
+    """
+    A format for each module that ``quantized_layers`` names; the others keep the model's dtype.
+
+    Source: ``ModelOptMixedPrecisionConfig``.
+    """
+
+    def __init__(
+        self,
+        where: Config,
+        excluded: list[str],
+        group_size: int | None,
+        kv_cache_dtype: str | None,
+        *,
+        has_scales: bool,
+    ) -> None:
+        layers = where.needed_section("quantized_layers")
+        if not layers.data or len(layers.data) > MAX_RULES:
+            raise where.refuse("quantized_layers", f"a JSON object of 1 to {MAX_RULES:,} modules")
+        self._algos = {name: _recipe_algo(layers, name, recipe) for name, recipe in layers.data.items()}
+        sizes = [
+            recipe.get("group_size")
+            for recipe in layers.data.values()
+            if "NVFP4" in recipe["quant_algo"].upper()
+        ]
+        found = group_size or next((size for size in sizes if size is not None), 16)
+        if not isinstance(found, int) or not 1 <= found <= 2**16:
+            raise layers.refuse("group_size", "an integer from 1 to 65,536")
+        self._formats = {
+            algo: formats_of("modelopt_mixed", algo, found) for algo in set(self._algos.values())
+        }
+        blocks = {
+            recipe.get("group_size", 128)
+            for recipe in layers.data.values()
+            if recipe["quant_algo"].upper() in BLOCK_FP8
+        }
+        for size in blocks:
+            if not isinstance(size, int) or not 1 <= size <= 2**16 or len(blocks) > 1:
+                raise layers.refuse("group_size", "one integer for all FP8 blocks")
+            experts = eight_bits("modelopt_mixed", "fp8", (size, size), adapts=True)
+            for algo in BLOCK_FP8:
+                if algo in self._formats:
+                    self._formats[algo] = (self._formats[algo][0], same(experts))
+        super().__init__("modelopt_mixed", excluded)
+        self.kv_cache_dtype = kv_cache_dtype
+        self.attention_scale_bytes = SCALES if has_scales else 0
+
+    def prepare(self, prefixes: Renames) -> None:
+        """
+        Build the matchers.
+        """
+        super().prepare(prefixes)
+        self._layers = {renamed(name, prefixes): algo for name, algo in self._algos.items()}
+        self._by_layer = by_layer((name, name) for name in self._layers)
+        self.varies_by_layer = True
+
+    def _below(self, parent: str) -> str | None:
+        keys = layer_keys(parent)
+        groups = self._by_layer.values() if keys == {""} else (self._by_layer.get(key, ()) for key in keys)
+        found = (name for names in groups for name in names if name.startswith(parent))
+        name = next(found, None)
+        return None if name is None else self._layers[name]
+
+    def _algo(self, prefix: str, fused: tuple[str, ...] = ()) -> str | None:
+        candidates = [prefix]
+        if prefix.endswith(".lm_head"):
+            candidates.append("lm_head")
+        for old, new in (
+            ("language_model.model.", "model.language_model."),
+            ("model.language_model.", "language_model.model."),
+        ):
+            if prefix.startswith(old):
+                candidates.append(new + prefix.removeprefix(old))
+                break
+        for candidate in candidates:
+            if candidate in self._layers:
+                return self._layers[candidate]
+        parts = fused or _PROJECTIONS.get(prefix.rsplit(".", 1)[-1], ())
+        algos = {
+            self._layers[name] for at in candidates for name in shards(at, parts) if name in self._layers
+        }
+        if len(algos) > 1:
+            message = f"config.json: quantized_layers gives the fused parts of {prefix} several formats"
+            raise ConfigError(message, field="quantization_config.quantized_layers", value=prefix)
+        if algos:
+            return algos.pop()
+        found = [self._below(f"{candidate}.") for candidate in candidates]
+        if prefix.endswith(".experts"):
+            found.append(self._below(prefix.removesuffix("experts")))
+        return next((algo for algo in found if algo), None)
+
+    def linear(self, prefix: str, fused: tuple[str, ...] = ()) -> Scheme | None:
+        """
+        The format of a linear layer.
+        """
+        if self.excluded(prefix, fused):
+            return None
+        algo = self._algo(prefix, fused)
+        # FP8_BLOCK_SCALES names experts only.
+        return None if algo is None or algo == "FP8_BLOCK_SCALES" else self._formats[algo][0]
+
+    def experts(self, prefix: str) -> Experts:
+        """
+        The formats of ``w13`` and ``w2``.
+        """
+        algo = None if self.excluded(prefix) else self._algo(prefix)
+        return (
+            PLAIN_EXPERTS if algo is None or algo == "FP8_PER_CHANNEL_PER_TOKEN" else self._formats[algo][1]
+        )
+
+    def embedding(self, prefix: str) -> Scheme | None:
+        """
+        The format of a vocabulary embedding: packed blocks only.
+        """
+        algo = None if self.excluded(prefix) else self._algo(prefix)
+        return self._formats[algo][0] if algo in _CODECS else None
+
+
+def _recipe_algo(layers: Config, name: str, recipe: Any) -> str:
+    algo = recipe.get("quant_algo") if isinstance(recipe, Mapping) else None
+    known = {*LINEAR_ALGOS, *_CODECS, *BLOCK_FP8}
+    if not isinstance(algo, str) or algo.upper() not in known:
+        raise layers.refuse(name, "an object whose quant_algo is one of " + ", ".join(sorted(known)))
+    return algo.upper()
