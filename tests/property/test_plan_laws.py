@@ -98,7 +98,7 @@ def test_risk_follows_from_the_interval(model, gpu, workload):
     plan = vs.plan(model, gpu, workload)
     interval = plan.memory.kv_cache_bytes_interval
     assert interval.low <= interval.mid <= interval.high
-    assert (plan.oom_risk == "high") == (not plan.fits)
+    assert plan.fits or plan.oom_risk == "high"
 
 
 @QUICK

@@ -98,7 +98,7 @@ def test_scheme_bytes_grow_with_the_matrix(rows, cols, bits, per_rows, per_cols)
     A larger matrix is never stored in fewer bytes, and scales never vanish.
     """
     scheme = Scheme(
-        name="x", method="x", weight_bits=bits, extras=(Extra(name="scale", rows=per_rows, cols=per_cols),)
+        name="x", method="x", weight_bits=bits, extras=(Extra(name="scale", rows=per_rows, cols=per_cols, partial=True),)
     )
     size = scheme_bytes(scheme, rows, cols, num_parts=2)
     assert size > rows * cols * bits // 8

@@ -22,7 +22,7 @@ from vllm_sizing.specs.model import CacheLayer, ModelSpec
 from vllm_sizing.specs.plan import Estimate, MemoryBudget, MemoryPart
 from vllm_sizing.units import GIB
 
-SIGMAS_OF_80_PERCENT = 1.2816
+DEVIATIONS_OF_80_PERCENT = 1.2816  # An 80 % interval reaches so many standard deviations.
 
 
 @attrs.frozen(kw_only=True)

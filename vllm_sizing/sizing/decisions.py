@@ -123,7 +123,7 @@ def settle(question: Question, layout: Layout) -> Candidate:
     fixed = question.args.max_model_len
     length = question.model.max_model_len if fixed is None or fixed == -1 else fixed
     evaluation = _measure(question, layout, args, length)
-    if fixed is None and not evaluation.fits_low:
+    if fixed is None and not evaluation.safe:
         evaluation = _shorter(question, layout, args, evaluation)
     elif fixed == -1 and not evaluation.fits and evaluation.kv_cache.max_model_len_that_fits:
         evaluation = _measure(question, layout, args, evaluation.kv_cache.max_model_len_that_fits)
@@ -232,7 +232,7 @@ def _merit(candidate: Candidate, question: Question) -> tuple[Any, ...]:
         speed = performance.output_tokens_per_s.mid / performance.e2el_ms.mid
     return (
         evaluation.fits,
-        evaluation.fits_low,
+        evaluation.safe,
         evaluation.max_model_len >= workload.tokens_per_request,
         holds,
         evaluation.max_model_len >= wanted if goal != "throughput" else True,

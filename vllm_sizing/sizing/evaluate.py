@@ -6,9 +6,11 @@ Pure arithmetic on a `Setup`; decisions and words are made elsewhere from its an
 
 from __future__ import annotations
 
+import math
+
 import attrs
 
-from vllm_sizing.sizing.budget import Numbers, measure
+from vllm_sizing.sizing.budget import DEVIATIONS_OF_80_PERCENT, Numbers, measure
 from vllm_sizing.sizing.defaults import Rules
 from vllm_sizing.sizing.kv_cache import CacheLayout
 from vllm_sizing.sizing.layout import Layout
@@ -21,6 +23,9 @@ from vllm_sizing.specs.request import Policy
 from vllm_sizing.specs.workload import Workload
 
 
+SAFE, RISKY = 0.1, 1 / 3
+
+
 @attrs.frozen(kw_only=True)
 class Evaluation:
     """
@@ -29,7 +34,7 @@ class Evaluation:
     Attributes:
         fits: It starts, by the middle of the estimates.
 
-        fits_low, fits_high: The same at the ends of the 80 % interval.
+        failure_probability: From the intervals of the modelled parts, taken as independent and normal.
 
         shortfall_bytes: Missing for one request of max_model_len, per GPU; negative: spare.
 
@@ -41,19 +46,25 @@ class Evaluation:
     numbers: Numbers
     kv_cache: KvCache
     fits: bool
-    fits_low: bool
-    fits_high: bool
+    failure_probability: float
     shortfall_bytes: int
     refusal: str
 
     @property
+    def safe(self) -> bool:
+        """
+        It starts even at the bad end of the estimates.
+        """
+        return self.fits and self.failure_probability <= SAFE
+
+    @property
     def oom_risk(self) -> str:
         """
-        ``low`` if it starts at the bad end of the interval, ``high`` if only at the good end or not.
+        ``low``, ``medium`` or ``high``: one start in ten fails, one in three, more.
         """
-        if not self.fits:
+        if not self.fits or self.failure_probability > RISKY:
             return "high"
-        return "low" if self.fits_low else "medium"
+        return "low" if self.safe else "medium"
 
 
 def evaluate(
@@ -81,15 +92,11 @@ def evaluate(
     blocks_low = _num_blocks(numbers, numbers.available_low, args)
     blocks_high = _num_blocks(numbers, numbers.available_high, args)
     limit = _state_limit(setup, blocks)
-    # What is checked at start: a request of max_model_len, and that the pool itself fits.
-    room = _room(numbers, policy)
-    starts = [
-        _starts(number, needed + reserved, cache, setup) and fits
-        for number, fits in ((blocks, room >= 0), (blocks_low, room >= 0), (blocks_high, True))
-    ]
+    room, room_deviation = _room(numbers, policy)
+    starts = room >= 0 and _starts(blocks, needed + reserved, cache, setup)
+    short = _missing_blocks(numbers, needed + reserved)
     usable = max(blocks - reserved, 0)
     longest = cache.longest(usable, in_flight, max_model_len)
-    wanted = workload.tokens_per_request
     return Evaluation(
         setup=setup,
         max_model_len=max_model_len,
@@ -97,11 +104,41 @@ def evaluate(
         kv_cache=_kv_cache(
             setup, cache, blocks, (blocks_low, blocks_high), max_model_len, longest, workload, usable, limit
         ),
-        fits=starts[0],
-        fits_low=starts[1] and numbers.memory.total_bytes - _captured_high(numbers) >= 0,
-        fits_high=starts[2],
-        shortfall_bytes=_shortfall(numbers, needed + reserved, room),
-        refusal="" if starts[0] else _refusal(setup, numbers, blocks, needed + reserved, limit, wanted, room),
+        fits=starts,
+        failure_probability=_failure(numbers, setup, short, room, room_deviation),
+        shortfall_bytes=max(short, -room),
+        refusal="" if starts else _refusal(setup, numbers, blocks, needed + reserved, limit, room),
+    )
+
+
+def _failure(numbers: Numbers, setup: Setup, short: int, room: int, room_deviation: float) -> float:
+    """
+    Probability that the cache comes out too small, or that the graphs find no room.
+    """
+    deviation = (numbers.available_bytes[0] - numbers.available_low[0]) / DEVIATIONS_OF_80_PERCENT
+    limit_short = short
+    limit = _state_limit(setup, 0)
+    if limit is not None:
+        limit_short = max(short, _missing_blocks(numbers, setup.max_num_seqs))
+    return 1.0 - _chance(-limit_short, deviation) * _chance(room, room_deviation)
+
+
+def _chance(margin: float, deviation: float) -> float:
+    """
+    Probability that a margin with such a deviation is not negative.
+    """
+    if deviation <= 0:
+        return 1.0 if margin >= 0 else 0.0
+    return 0.5 * (1.0 + math.erf(margin / deviation / math.sqrt(2)))
+
+
+def _missing_blocks(numbers: Numbers, needed: int) -> int:
+    """
+    Bytes that the poorest pipeline stage lacks for so many blocks; negative: spare.
+    """
+    return max(
+        needed * size - available
+        for available, size in zip(numbers.available_bytes, numbers.cache.bytes_per_block, strict=True)
     )
 
 
@@ -132,42 +169,23 @@ def _state_limit(setup: Setup, blocks: int) -> int | None:
     return blocks
 
 
-def _room(numbers: Numbers, policy: Policy) -> int:
+def _room(numbers: Numbers, policy: Policy) -> tuple[int, float]:
     """
-    Bytes left on the GPU after everything; negative: it runs out of memory while loading or capturing.
+    Bytes left on the GPU when the graphs have been captured, last of all, and their deviation.
     """
     memory = numbers.memory
+    graphs = memory.cuda_graph_bytes_interval
     taken = (
-        memory.weights_bytes_per_gpu + memory.lora_bytes + memory.draft_bytes + memory.activation_peak_bytes
-        + memory.non_torch_bytes + memory.cuda_graph_bytes
-    )  # fmt: skip
-    cache = max(memory.kv_cache_bytes, 0)
-    left = memory.total_bytes - policy.headroom_bytes - taken - cache
-    if numbers.exact:
-        return left
-    # Activations and cache overlap in time with the graphs, which are captured last.
-    return memory.total_bytes - policy.headroom_bytes - taken - cache + memory.activation_peak_bytes
-
-
-def _captured_high(numbers: Numbers) -> int:
-    memory = numbers.memory
-    return int(
         memory.weights_bytes_per_gpu + memory.lora_bytes + memory.draft_bytes + memory.non_torch_bytes
-        + memory.cuda_graph_bytes_interval.high + max(memory.kv_cache_bytes, 0)
+        + memory.cuda_graph_bytes + max(memory.kv_cache_bytes, 0)
     )  # fmt: skip
+    left = memory.total_bytes - policy.headroom_bytes - taken
+    if numbers.exact:
+        left -= memory.activation_peak_bytes
+    return left, (graphs.high - graphs.mid) / DEVIATIONS_OF_80_PERCENT
 
 
-def _shortfall(numbers: Numbers, needed: int, room: int) -> int:
-    missing = [
-        needed * size - available
-        for available, size in zip(numbers.available_bytes, numbers.cache.bytes_per_block, strict=True)
-    ]
-    return max(*missing, -room) if missing else -room
-
-
-def _refusal(
-    setup: Setup, numbers: Numbers, blocks: int, needed: int, limit: int | None, wanted: int, room: int
-) -> str:
+def _refusal(setup: Setup, numbers: Numbers, blocks: int, needed: int, limit: int | None, room: int) -> str:
     memory = numbers.memory
     if memory.weights_bytes_per_gpu > memory.total_bytes:
         return "weights"
