@@ -9,6 +9,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
+import attrs
+
 from vllm_sizing.errors import UnsupportedError
 from vllm_sizing.sizing.layout import Layout, part_on_rank
 from vllm_sizing.sizing.weights import VOCAB_PADDING, Loading, weights_of
@@ -16,6 +18,7 @@ from vllm_sizing.specs.engine import EngineArgs
 from vllm_sizing.specs.model import ModelSpec, Part, WeightTensor
 from vllm_sizing.units import DTYPE_BYTES, ceil_div, round_up
 
+MOST_LAYERS = 2**30
 DEFAULT_MAX_LORAS = 1
 DEFAULT_MAX_LORA_RANK = 16
 
@@ -42,9 +45,9 @@ def num_speculative_tokens(args: EngineArgs) -> int:
 
 
 @lru_cache(maxsize=256)
-def draft_bytes(model: ModelSpec, method: str, layout: Layout, loading: Loading) -> int:
+def draft_bytes(model: ModelSpec, method: str, layout: Layout, loading: Loading) -> tuple[int, int]:
     """
-    Bytes of the checkpoint's own draft layers on the last stage's ranks.
+    Bytes of the checkpoint's own draft layers on the last stage's ranks: (modules, batch buffers).
 
     Raises:
         UnsupportedError: The checkpoint brings no draft of this kind.
@@ -53,7 +56,12 @@ def draft_bytes(model: ModelSpec, method: str, layout: Layout, loading: Loading)
     if draft is None or draft.method != method:
         message = f"speculative_config asks for {method}, but {model.name} has no such draft layers"
         raise UnsupportedError(message, field="speculative_config", value=method)
-    return weights_of(draft.tensors, model.num_layers, layout, loading)[-1].num_bytes
+    modules = tuple(tensor for tensor in draft.tensors if not tensor.per_batched_token)
+    buffers = tuple(tensor for tensor in draft.tensors if tensor.per_batched_token)
+    # The draft's layers are numbered after the decoder's: one stage of their own holds them.
+    whole = attrs.evolve(layout, pipeline=1)
+    sizes = [weights_of(part, MOST_LAYERS, whole, loading)[0].num_bytes for part in (modules, buffers)]
+    return sizes[0], sizes[1]
 
 
 def lora_bytes(model: ModelSpec, layout: Layout, args: EngineArgs, dtype: str) -> int:

@@ -56,7 +56,7 @@ def measure(
     model, gpu, args, layout = setup.model, setup.gpu, setup.args, setup.layout
     stages = stage_weights(model, layout, setup.loading)
     lora = lora_bytes(model, layout, args, setup.dtype)
-    draft = _draft(setup)
+    draft, draft_buffers = _draft(setup)
     cache = cache_layout(
         _cache_layers(model, setup),
         model.num_layers,
@@ -68,6 +68,8 @@ def measure(
     overhead = overhead_of(setup, max_model_len, cache.block_size)
     if overhead_bytes is not None:
         overhead = _fixed(overhead_bytes)
+    elif draft_buffers:
+        overhead = attrs.evolve(overhead, resident_bytes=overhead.resident_bytes + draft_buffers)
     requested = gpu.memory_bytes * setup.gpu_memory_utilization
     requested_bytes = math.ceil(requested) if setup.rules.ceil_requested else int(requested)
     requested_bytes = min(requested_bytes, gpu.memory_bytes)
@@ -118,11 +120,11 @@ def measure(
     )
 
 
-def _draft(setup: Setup) -> int:
+def _draft(setup: Setup) -> tuple[int, int]:
     config = speculation(setup.args)
     method = config.get("method")
     if not config or method in ("ngram", "ngram_gpu", "suffix"):
-        return 0
+        return 0, 0
     if config.get("model") is not None or not isinstance(method, str):
         message = f"speculative_config {config} names a draft model of its own, which is not modelled; use mtp or ngram"
         raise UnsupportedError(message, field="speculative_config", value=config)
