@@ -18,11 +18,12 @@ def detect(*, as_json: bool) -> None:
 
     Asks NVML, else nvidia-smi; CUDA_VISIBLE_DEVICES counts.
     """
+    from vllm_sizing.serialize import to_plain
     from vllm_sizing.sources.gpus import detect_machine
 
     found = detect_machine()
     if as_json:
-        print_json(found)
+        print_json({"interconnect": found.interconnect, **to_plain(found)})
         return
     titles = ("GPU", "name", "printed as", "memory", "free", "compute", "MIG")
     rows = []

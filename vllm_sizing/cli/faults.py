@@ -111,7 +111,8 @@ def _usage(error: click.UsageError) -> int:
 
 
 def _tell(message: str, code: int) -> int:
-    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(message.split()))
+    flat = re.sub(r"\s*\n\s*", " ", message.strip())
+    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in flat)
     if len(line) > _LONGEST_LINE:  # what is wrong stands at the front, the way out at the end
         line = f"{line[: _LONGEST_LINE - 300]} ... {line[-295:]}"
     click.echo(f"Error: {line}", err=True)

@@ -51,7 +51,8 @@ def _table(found: Sequence[GpuSpec]) -> str:
         capability = ".".join(map(str, gpu.compute_capability)) if gpu.compute_capability else "-"
         memory = format_gib(gpu.memory_bytes)
         bandwidth = _figure(gpu.memory_bandwidth_bytes_per_s, 1e9)
-        link = _figure(gpu.link_bytes_per_s or gpu.pcie_bytes_per_s, 1e9)
+        # What a bridge could do is not what GPUs without one have.
+        link = _figure(gpu.pcie_bytes_per_s if gpu.link == "pcie" else gpu.link_bytes_per_s, 1e9)
         rows.append([gpu.name, memory, bandwidth, *flops, gpu.link, link, capability])
     return table(_TITLES, rows)
 

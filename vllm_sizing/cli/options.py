@@ -4,78 +4,30 @@ The options that `plan` and `generate` share, in the groups in which the help sh
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 import click
 
-from vllm_sizing.cli.values import COUNT, GIGABYTES, GPU, MEMORY, NUMBER, TOKENS, WORD, Value
+from vllm_sizing.cli.option import Option
+from vllm_sizing.cli.values import COUNT, GIGABYTES, GPU, MEMORY, NUMBER, TOKENS, WORD
 from vllm_sizing.specs.request import LATEST_VLLM
 
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-MODEL, HARDWARE, WORKLOAD, POLICY, ENGINE, OUTPUT = (
-    "Model",
-    "Hardware",
-    "Workload",
-    "Policy",
-    "vLLM's own flags (what is not given is decided, and the reason shown)",
-    "Output",
-)
-
-
-class Option(click.Option):
-    """
-    An option in a group of the help, perhaps with spellings that the help does not show.
-    """
-
-    def __init__(self, *names: str, group: str = OUTPUT, aliases: Sequence[str] = (), **more: Any) -> None:
-        super().__init__([*names, *aliases], **more)
-        self.group = group
-        self.aliases = frozenset(aliases)
-
-    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
-        """
-        The help without the aliases.
-        """
-        spellings = self.opts
-        try:
-            self.opts = [name for name in spellings if name not in self.aliases]
-            return super().get_help_record(ctx)
-        finally:
-            self.opts = spellings
-
-
-class Command(click.Command):
-    """
-    A command whose help shows its options in groups.
-    """
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """
-        One section per group, in the order of the parameters.
-        """
-        sections: dict[str, list[tuple[str, str]]] = {}
-        for param in self.get_params(ctx):
-            if isinstance(param, click.Option) and (record := param.get_help_record(ctx)):
-                sections.setdefault(getattr(param, "group", OUTPUT), []).append(record)
-        for title, records in sections.items():
-            with formatter.section(title):
-                formatter.write_dl(records)
-
+MODEL, HARDWARE, WORKLOAD, POLICY = "Model", "Hardware", "Workload", "Policy"
 
 AS_JSON = Option("--json", "as_json", is_flag=True, help="Print JSON, with the names of the Python API.")
 
 
-def request_options() -> list[click.Parameter]:
+def vllm_options() -> list[click.Parameter]:
     """
-    MODEL and every option that says what to plan.
+    vLLM's own flags.
     """
-    return [click.Argument(["model"], required=False, type=WORD), *_OWN, *_engine()]
+    from vllm_sizing.cli.engine import flag_options
+
+    return [*flag_options(), _EXTRA_ARG]
 
 
-_OWN = [
+# MODEL and every option that says what to plan, but vLLM's flags.
+REQUEST: list[click.Parameter] = [
+    click.Argument(["model"], required=False, type=WORD, metavar="MODEL"),
     Option("--revision", group=MODEL, type=WORD, help="Branch, tag or commit of MODEL on the Hub."),
     Option(
         "--trust-remote-code/--no-trust-remote-code",
@@ -171,36 +123,11 @@ _OWN = [
         help=f"Rules, defaults and flags of this release. [default: {LATEST_VLLM}]",
     ),
 ]
-
-
-def _engine() -> list[click.Parameter]:
-    """
-    Interim: from the fields of EngineArgs, until catalog.flags is there.
-    """
-    import json
-
-    from vllm_sizing.specs.engine import EngineArgs
-
-    types = {"int | None": COUNT, "float | None": NUMBER, "str | None": WORD, "Any": Value("JSON", json.loads)}
-    own = {param.name for param in _OWN} | {"extra_args"}
-    options: list[click.Parameter] = []
-    for name, annotation in EngineArgs.__annotations__.items():
-        flag = name.replace("_", "-")
-        aliases = ["--tp", "-tp"] if name == "tensor_parallel_size" else []
-        if name in own:
-            continue
-        if annotation == "bool | None":
-            options.append(Option(f"--{flag}/--no-{flag}", group=ENGINE, default=None))
-        else:
-            options.append(Option(f"--{flag}", group=ENGINE, aliases=aliases, type=types[str(annotation)]))
-    return [*options, _EXTRA_ARG]
-
-
 _EXTRA_ARG = Option(
     "--extra-arg",
     "extra_args",
-    group=ENGINE,
+    group="Any other flag of vLLM",
     multiple=True,
     metavar="WORD",
-    help="Any other flag of this vLLM version, one word each: --extra-arg --seed --extra-arg 7.",
+    help="Passed through, one word each: --extra-arg=--seed --extra-arg=7.",
 )

@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from vllm_sizing.cli.faults import DOES_NOT_FIT, FITS
-from vllm_sizing.cli.options import AS_JSON, Command, Option, request_options
+from vllm_sizing.cli.option import Command, Option
+from vllm_sizing.cli.options import AS_JSON, REQUEST, vllm_options
 from vllm_sizing.cli.request import gather
 from vllm_sizing.sources.request import plan_request
 
@@ -17,7 +18,7 @@ from vllm_sizing.sources.request import plan_request
 EXPLAIN = Option("--explain", is_flag=True, help="Show how each number comes about.")
 
 
-@click.command(cls=Command, params=[*request_options(), AS_JSON, EXPLAIN])
+@click.command(cls=Command, params=[*REQUEST, AS_JSON, EXPLAIN], rare=vllm_options)
 def plan(*, as_json: bool, explain: bool, **values: Any) -> int:
     """
     Say whether MODEL fits the GPUs, with which flags, and how fast.
@@ -30,10 +31,11 @@ def plan(*, as_json: bool, explain: bool, **values: Any) -> int:
     if as_json:
         from vllm_sizing.render.json import json
 
-        click.echo(json(answer))
+        click.echo(json(answer), nl=False)
     else:
-        from vllm_sizing.cli.terminal import colour, width
+        from vllm_sizing.cli.terminal import ascii_only, colour, width
         from vllm_sizing.render.console import to_text
 
-        click.echo(to_text(answer, width=width(), color=colour(), explain=explain))
+        text = to_text(answer, width=width(), color=colour(), explain=explain, ascii_only=ascii_only())
+        click.echo(text, nl=False)
     return FITS if answer.fits else DOES_NOT_FIT

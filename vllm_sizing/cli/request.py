@@ -11,12 +11,13 @@ import click
 
 from vllm_sizing.cli.faults import as_options
 from vllm_sizing.errors import InvalidValueError
-from vllm_sizing.specs.engine import EngineArgs
 from vllm_sizing.specs.request import PlanRequest
 
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    from vllm_sizing.specs.engine import EngineArgs
 
 _TARGETS = {"target_ttft_ms": "ttft_ms", "target_tpot_ms": "tpot_ms"}
 _WORKLOAD = ("input_tokens", "output_tokens", "concurrency", "request_rate")
@@ -45,13 +46,19 @@ def gather(values: Mapping[str, Any]) -> PlanRequest:
             **_hardware(values),
             workload=attrs.evolve(workload, **_given(values, _WORKLOAD), target=target),
             policy=attrs.evolve(base.policy, **_given(values, _POLICY)),
-            engine_args=attrs.evolve(base.engine_args, **_given(values, _ENGINE)),
+            engine_args=_engine_args(base, values),
         )
     except InvalidValueError as error:
         raise click.UsageError(as_options(error.message), click.get_current_context()) from None
 
 
-_ENGINE = tuple(field.name for field in attrs.fields(EngineArgs) if field.name != "revision")
+def _engine_args(base: PlanRequest, values: Mapping[str, Any]) -> EngineArgs:
+    given = _given(values, ("trust_remote_code", "extra_args"))
+    if "max_model_len" in values:  # The command line has a flag of vLLM, or may have one.
+        from vllm_sizing.cli.engine import read_flags
+
+        given |= read_flags(values)
+    return attrs.evolve(base.engine_args, **given)
 
 
 def _given(values: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:

@@ -34,6 +34,17 @@ def colour() -> bool:
     return _is_terminal() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
+def ascii_only() -> bool:
+    """
+    Whether stdout cannot print the bars of the report.
+    """
+    try:
+        "█░·→".encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except (UnicodeEncodeError, LookupError):
+        return True
+    return False
+
+
 def _is_terminal() -> bool:
     return sys.stdout is not None and sys.stdout.isatty()
 
@@ -70,4 +81,4 @@ def print_json(value: Any) -> None:
 
     from vllm_sizing.serialize import to_plain
 
-    click.echo(dumps(to_plain(value), indent=2))
+    click.echo(dumps(to_plain(value), indent=2, allow_nan=False))

@@ -4,6 +4,7 @@ Answers a `PlanRequest`: finds the GPU and the model that it names, and plans.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import attrs
@@ -13,6 +14,7 @@ from vllm_sizing.specs.gpu import Cluster
 
 
 if TYPE_CHECKING:
+    from vllm_sizing.specs.engine import EngineArgs
     from vllm_sizing.specs.model import ModelSpec
     from vllm_sizing.specs.plan import Plan
     from vllm_sizing.specs.request import PlanRequest
@@ -26,14 +28,15 @@ def plan_request(request: PlanRequest) -> Plan:
         SizingError: Something that the request names is unknown, cannot be read or would be
             refused by vLLM.
     """
+    engine_args = _engine_args(request)
+    cluster = _hardware(request)
+    model = _model(request)  # Last: what is misspelt above is told before the Hub is asked.
+
     from vllm_sizing.sizing.planner import plan
 
-    cluster = _hardware(request)  # First: a misspelt GPU is told before the Hub is asked.
-    engine_args = request.engine_args
-    if engine_args.revision is None:
-        engine_args = attrs.evolve(engine_args, revision=request.revision)
-    return plan(
-        _model(request),
+    answer = partial(
+        plan,
+        model,
         cluster.gpu,
         request.workload,
         num_gpus=cluster.num_gpus,
@@ -43,6 +46,41 @@ def plan_request(request: PlanRequest) -> Plan:
         policy=request.policy,
         vllm_version=request.vllm_version,
     )
+    first = answer()
+    if first.fits or not (others := _siblings(model)):
+        return first
+    return answer(siblings=others)
+
+
+def _engine_args(request: PlanRequest) -> EngineArgs:
+    """
+    The engine arguments, each known to the version of vLLM that is planned for.
+    """
+    args = request.engine_args
+    if args.revision is None and request.revision is not None:
+        args = attrs.evolve(args, revision=request.revision)
+    fixed = args.fixed()
+    if not fixed:
+        return args
+
+    from vllm_sizing.catalog.arguments import check_extra_args
+    from vllm_sizing.catalog.flag_values import check_value
+    from vllm_sizing.catalog.flags import check_flag, flag_table
+
+    check_extra_args(fixed.pop("extra_args", ()), request.vllm_version, args)
+    for name, value in fixed.items():
+        check_value(check_flag(name, request.vllm_version), value, flag_table(request.vllm_version).release)
+    return args
+
+
+def _siblings(model: ModelSpec) -> tuple[ModelSpec, ...]:
+    """
+    The model's other checkpoints in the catalog, to be proposed if this one does not fit.
+    """
+    from vllm_sizing.catalog.models import siblings
+    from vllm_sizing.sources.load import load_model
+
+    return tuple(load_model(name) for name in siblings(model.name))
 
 
 def _model(request: PlanRequest) -> ModelSpec:

@@ -1,0 +1,99 @@
+"""
+``vllm-sizing generate``: the plan as files.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vllm_sizing.cli.faults import DOES_NOT_FIT, FITS
+from vllm_sizing.cli.files import File, write_files
+from vllm_sizing.cli.option import Command, Option
+from vllm_sizing.cli.options import AS_JSON, REQUEST, vllm_options
+from vllm_sizing.cli.request import gather
+from vllm_sizing.cli.terminal import print_json
+from vllm_sizing.cli.values import did_you_mean
+from vllm_sizing.render.artifacts import ARTIFACTS
+from vllm_sizing.sources.profile import profile_text
+from vllm_sizing.sources.request import plan_request
+
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vllm_sizing.specs.plan import Plan
+    from vllm_sizing.specs.request import PlanRequest
+
+PROFILE, ALL = "profile", "all"
+_WORDS = (*ARTIFACTS, PROFILE)
+_ABOUT = {name: f"{artifact.file} ({artifact.about})" for name, artifact in ARTIFACTS.items()}
+_ABOUT[PROFILE] = "profile.yaml (what was asked, for --profile)"
+_DEFAULT = "script,json,profile"
+
+
+def _emit(ctx: click.Context, _: click.Parameter, given: Sequence[str]) -> tuple[str, ...]:
+    """
+    Words, separated by commas or in several options, each once.
+    """
+    words = [word.strip() for text in given for word in text.split(",")]
+    for word in words:
+        if word not in (*_WORDS, ALL):
+            ctx.fail(f"--emit {word!r} is not known. {did_you_mean(word, (*_WORDS, ALL))}")
+    return _WORDS if ALL in words else tuple(dict.fromkeys(words))
+
+
+_OPTIONS = [
+    Option(
+        "--output-dir", "-o", type=click.Path(), metavar="DIR", required=True, help="Made if it is not there."
+    ),
+    Option(
+        "--emit",
+        multiple=True,
+        default=[_DEFAULT],
+        metavar="A,B",
+        callback=_emit,
+        help=f"Any of {'; '.join(f'{name}: {about}' for name, about in _ABOUT.items())}; or all. "
+        f"[default: {_DEFAULT}]",
+    ),
+    Option("--force", is_flag=True, help="Overwrite files that are there."),
+    AS_JSON,
+]
+
+
+@click.command(cls=Command, params=[*REQUEST, *_OPTIONS], rare=vllm_options)
+def generate(*, output_dir: str, emit: tuple[str, ...], force: bool, as_json: bool, **values: Any) -> int:
+    """
+    Write the files that start MODEL as planned.
+
+    Prints the path of each.  Writes all of them or none, and none if the model does not fit.
+
+    Exit codes: 0 written, 3 does not fit, 1 error, 2 wrong use.
+    """
+    request = gather(values)
+    plan = plan_request(request)
+    click.echo(_summary(plan), err=True)
+    files = [_file(word, plan, request) for word in emit if plan.fits]
+    written = write_files(Path(output_dir), files, force=force) if files else []
+    paths = [str(path) for path in written]
+    if as_json:
+        print_json({"fits": plan.fits, "shortfall_bytes": plan.shortfall_bytes, "files": paths})
+    elif paths:
+        click.echo("\n".join(paths))
+    return FITS if plan.fits else DOES_NOT_FIT
+
+
+def _file(word: str, plan: Plan, request: PlanRequest) -> File:
+    if word == PROFILE:
+        return File(name="profile.yaml", text=profile_text(request))
+    artifact = ARTIFACTS[word]
+    return File(name=artifact.file, text=artifact.render(plan), executable=artifact.executable)
+
+
+def _summary(plan: Plan) -> str:
+    from vllm_sizing.render.report import verdict, way_out
+
+    text = " ".join(verdict(plan))
+    return f"{text}." if plan.fits else f"{text}. {way_out(plan)}. Nothing was written.".replace(". . ", ". ")
