@@ -26,6 +26,11 @@ _ENGINE = frozenset(EngineArgs.__annotations__) - {"extra_args"}
 _SPECULATIVE = {"spec_method": "method", "spec_model": "model", "spec_tokens": "num_speculative_tokens"}
 # vLLM 0.33 entrypoints/common/cli_args.py:validate_parsed_serve_args
 _NEEDS = {"enable_auto_tool_choice": "tool_call_parser", "enable_log_outputs": "enable_log_requests"}
+# vLLM 0.33 config/kv_transfer.py and ec_transfer.py: a connector needs its role.
+_ROLES = {
+    "kv_transfer_config": ("kv_connector", "kv_role"),
+    "ec_transfer_config": ("ec_connector", "ec_role"),
+}
 _SECRET = re.compile(r"hf_[A-Za-z0-9]{16,}|sk-[A-Za-z0-9_-]{16,}|-----BEGIN [A-Z ]*PRIVATE KEY")
 _CODE_KEY = re.compile(r"_module_path$|_cls$")
 
@@ -118,7 +123,7 @@ def check_extra_args(
     ('--seed', '7')
     """
     _refuse_secrets(words)
-    model, uses = read_words(words, flag_table(vllm_version))
+    model, uses = read_words(words, flag_table(vllm_version), complete=False)
     if model is not None:
         message = f"{quote(model)} belongs to no flag; give a flag and each of its values as one word"
         raise UnsupportedError(message, field="extra_args", value=model)
@@ -291,6 +296,11 @@ def _check_needs(uses: dict[str, Use]) -> None:
         if values.get(name) and not values.get(needed):
             message = f"{name} needs {needed}; set it too"
             raise UnsupportedError(message, field=name, value=values[name])
+    for name, (connector, role) in _ROLES.items():
+        config = values.get(name) or {}
+        if config.get(connector) and not config.get(role):
+            message = f"{name} has {connector} but no {role}; add it"
+            raise UnsupportedError(message, field=name, value=config[connector])
 
 
 _NO_MODEL = Finding(

@@ -72,9 +72,14 @@ def check_word(word: str) -> None:
         raise InvalidValueError(message, field="extra_args", value=word)
 
 
-def read_words(words: Sequence[str], table: FlagTable) -> tuple[str | None, list[Use]]:
+def read_words(
+    words: Sequence[str], table: FlagTable, *, complete: bool = True
+) -> tuple[str | None, list[Use]]:
     """
     The model and the uses of flags, in vLLM's order: of two uses of a flag the last one wins.
+
+    Args:
+        complete: The words are all that follows ``vllm serve``, not only further flags.
 
     Raises:
         UnsupportedError: vLLM of this version would refuse a word.
@@ -91,9 +96,10 @@ def read_words(words: Sequence[str], table: FlagTable) -> tuple[str | None, list
         raise InvalidValueError(message, field="extra_args", value=len(words))
     for word in words:
         check_word(word)
-    words = _model_first(list(words))
-    plain = _join_dotted(_spell(words, table), table)
-    return _divide(plain, table)
+    ordered = _model_first(list(words))
+    if complete:
+        _check_first_word(ordered)
+    return _divide(_join_dotted(_spell(ordered, table), table), table)
 
 
 def _model_first(words: list[str]) -> list[str]:
@@ -104,11 +110,14 @@ def _model_first(words: list[str]) -> list[str]:
             taken = 2 if word == "--model" else 1
             model = words[at + 1] if taken == 2 else word.removeprefix("--model=")
             return [model, *words[:at], *words[at + taken :]]
+    return words
+
+
+def _check_first_word(words: list[str]) -> None:
     named = any(re.match(r"--served[-_]model[-_]name(=.|$)", word) for word in words)
     if named and words[0].startswith("-") and not any(re.match(r"--config(=.|$)", word) for word in words):
         message = "served_model_name is given but no model; vllm serve wants the model as its first word"
         raise UnsupportedError(message, field="model", value=words[0])
-    return words
 
 
 def _spell(words: list[str], table: FlagTable) -> list[_Word]:
@@ -202,6 +211,8 @@ def _divide(words: list[_Word], table: FlagTable) -> tuple[str | None, list[Use]
     while queue:
         word, found = queue.pop(0)
         if found is None:
+            if word.value is not None:
+                raise table.unknown(word.text)
             if model is not None:
                 raise _stray(word, model)
             model = word.text

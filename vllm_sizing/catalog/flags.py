@@ -17,6 +17,10 @@ Release = tuple[int, int, int]
 
 NEWEST: Release = (0, 33, 0)
 _OLDEST: Release = (0, 8, 0)
+_VERSION = re.compile(
+    r"v?([0-9]{1,4})\.([0-9]{1,4})(?:\.([0-9]{1,4}))?"
+    r"(?:\.[0-9]{1,4})?(?:[-._]?(?:a|b|rc|post|dev)[0-9]{0,9})*(?:\+[A-Za-z0-9.]{1,40})?"
+)
 _SWAPPED = {"--enable-": "--disable-", "--disable-": "--enable-"}
 
 
@@ -133,7 +137,8 @@ class FlagTable(NamedTuple):
         if until and self.release > _release(until):
             return f": {until} was the last to have it; {_flag(name).hint}"
         if since and self.release < _release(since):
-            return f": it came with {since}"
+            hint = _flag(name).hint
+            return f": it came with {since}" + (f"; {hint}" if hint.startswith("before it") else "")
         if word.startswith("--") and self.release < NEWEST:
             return f": only 0.33 knows this opposite; write --no-{name[2:]}"
         return f": write {name}"
@@ -149,7 +154,7 @@ def flag_table(version: str) -> FlagTable:
     >>> "--swap-space" in flag_table("0.33.0").spellings, "--swap-space" in flag_table("0.11.0").spellings
     (False, True)
     """
-    match = re.fullmatch(r"v?([0-9]{1,4})\.([0-9]{1,4})(?:\.([0-9]{1,4}))?(?:[.+rcpost].*)?", version)
+    match = _VERSION.fullmatch(version.strip())
     release = (int(match[1]), int(match[2]), int(match[3] or 0)) if match else (0, 0, 0)
     if not _OLDEST <= release <= NEWEST:
         message = (

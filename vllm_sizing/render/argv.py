@@ -143,5 +143,5 @@ def _by_flag(words: Iterable[str], vllm_version: str) -> list[tuple[str, ...]]:
     """
     Words of extra arguments, a new group where a flag begins.
     """
-    _, uses = read_words(list(words), flag_table(vllm_version))
+    _, uses = read_words(list(words), flag_table(vllm_version), complete=False)
     return [use.words for use in uses]
