@@ -1,7 +1,9 @@
 """
 What a start takes beside weights and cache: activations, CUDA graphs, memory outside torch.
 
-Modelled from shapes; the constants and their intervals are fitted on published start-up logs.
+The activation peak follows from shapes: the larger of the decoder's and the sampler's, on top of
+what the encoders leave behind.  Few constants are fitted, on published start-up logs; how well
+they do is printed by ``nox -s validate`` and told in ``docs/explanation/accuracy.md``.
 """
 
 from __future__ import annotations
@@ -10,9 +12,9 @@ import attrs
 
 from vllm_sizing.sizing.defaults import Rules
 from vllm_sizing.specs.gpu import GpuSpec
-from vllm_sizing.specs.model import ModelSpec
+from vllm_sizing.specs.model import MlaAttention, ModelSpec
 from vllm_sizing.specs.plan import Estimate
-from vllm_sizing.units import GIB, MIB
+from vllm_sizing.units import MIB, round_up
 
 
 @attrs.frozen(kw_only=True)
@@ -70,31 +72,177 @@ class Overhead:
     resident_bytes: int
 
 
+# Bytes per logit of the sampler's dummy pass; V1 native: sort buffers included, 38.4 to 38.9 in logs
+# of 0.11.0; later by reading which copies live at once (vLLM v1/sample/ops/topk_topp_sampler.py).
+SORTING_SAMPLER = 38.6
+TRITON_SAMPLER = 14.0
+V2_COPYING_SAMPLER, V2_SAMPLER, V2_WARMED_SAMPLER = 6.0, 2.0, 6.0
+HIDDEN_COPIES = 3.0  # Hidden states alive at the MLP's peak under torch.compile.
+MOE_HIDDEN_COPIES = 5.0  # Of a mixture-of-experts block, its output and the router's input with them.
+CONTEXT_BYTES = 80 * MIB  # CUDA context growth, cuBLAS, kernels: 0.02 to 0.14 GiB in logs of one GPU.
+COLLECTIVE_BYTES = 100 * MIB  # More with tensor parallelism over PCIe or Ampere's NVLink.
+NVLS_BYTES = 470 * MIB  # With NVLink SHARP (Hopper and later): 0.54 and 0.55 GiB in logs of two H100.
+GRAPH_POOL_BYTES, GRAPH_BYTES = 150 * MIB, 8 * MIB  # The pool, and each captured size.
+WORKSPACE_TOKENS = 65_536  # mla_attention.py: determine_chunked_prefill_workspace_size.
+PROFILED_ITEMS = 999  # Per prompt and modality, where no limit is given.
+
+
 def estimate_overhead(start: Start) -> Overhead:
     """
     All modelled parts of one start.
     """
-    model, rules = start.model, start.rules
-    tokens, rows = start.max_num_batched_tokens, min(start.max_num_batched_tokens, start.max_num_seqs)
-    widths = max(
-        (tensor.shape[0] for tensor in model.tensors if tensor.role == "linear" and tensor.shard.parts),
-        default=0,
-    )
-    forward = tokens * 2 * (3 * model.hidden_size + 3 * widths // (2 * start.tensor))
-    per_logit = 6 if start.v2_runner else 14 if rules.triton_sampler else 38.6
-    sampler = (
-        0 if start.pooling else int(per_logit * rows * model.vocab_size) + tokens * model.hidden_size * 2
-    )
-    peak = max(forward, sampler)
-    graphs = (150 * MIB + len(start.capture_sizes) * 8 * MIB) if start.capture_sizes else 0
-    non_torch = 80 * MIB if start.tensor == 1 else 560 * MIB
-    resident = 0
-    if start.v2_runner and rules.buffers_count:
-        resident = start.max_num_seqs * model.vocab_size * 4 + start.max_num_seqs * model.vocab_size // 8
+    peak = activation_peak_bytes(start)
+    non_torch = non_torch_bytes(start)
+    graphs = GRAPH_POOL_BYTES + len(start.capture_sizes) * GRAPH_BYTES if start.capture_sizes else 0
+    silent = start.v2_runner and (0, 22, 0) <= start.rules.version < (0, 29, 0)
+    subtracted = start.rules.graph_estimate_subtracted and not silent
     return Overhead(
-        activation_peak=Estimate(peak * 0.7, peak, peak * 1.5 + 0.2 * GIB, "shapes"),
-        non_torch=Estimate(non_torch * 0.5, non_torch, non_torch * 2, "published logs"),
-        cuda_graphs=Estimate(graphs * 0.2, graphs, graphs * 2.5, "published logs"),
-        cuda_graph_estimate_bytes=graphs if rules.graph_estimate_subtracted else 0,
-        resident_bytes=resident,
+        activation_peak=_spread(peak, 0.15, 0.25, 80 * MIB),
+        non_torch=_spread(non_torch, 0.3, 0.3, 100 * MIB),
+        cuda_graphs=_spread(graphs, 0.9, 1.6, 0),
+        cuda_graph_estimate_bytes=graphs if subtracted else 0,
+        resident_bytes=resident_bytes(start),
     )
+
+
+def _spread(mid: float, below: float, above: float, least: float) -> Estimate:
+    """
+    An 80 % interval: a share of the estimate, and at least so many bytes.
+    """
+    low = max(0.0, mid - max(mid * below, least if mid else 0.0))
+    return Estimate(low, mid, mid + max(mid * above, least if mid else 0.0), "published start-up logs")
+
+
+def activation_peak_bytes(start: Start) -> int:
+    """
+    Peak of the profiling pass beyond what stays allocated.
+
+    Source: ``v1/worker/gpu_model_runner.py:profile_run``; attention is skipped, the sampler is not.
+    """
+    encoders, kept = encoder_bytes(start)
+    return int(max(encoders, kept + max(decoder_bytes(start), sampler_bytes(start))))
+
+
+def decoder_bytes(start: Start) -> float:
+    """
+    The widest moment of a decoder layer on a full batch.
+    """
+    tokens, model = start.max_num_batched_tokens, start.model
+    hidden = model.hidden_size
+    dense = tokens * 2 * (HIDDEN_COPIES * hidden + 1.5 * _widest_mlp(start))
+    return max(dense, _moe_bytes(start), _latent_bytes(start))
+
+
+def _widest_mlp(start: Start) -> float:
+    """
+    Gate and up of the widest dense MLP on a rank.
+    """
+    fused = (
+        tensor.shape[0]
+        for tensor in start.model.tensors
+        if tensor.role == "linear" and tensor.tower == "language" and len(tensor.shard.parts) == 2
+    )
+    return max(fused, default=0) / start.tensor
+
+
+def _moe_bytes(start: Start) -> float:
+    """
+    The fused-expert workspaces: both products of every chosen expert, and what is summed.
+
+    Source: ``fused_moe/fused_moe.py``; batches were cut into chunks until 0.17.
+    """
+    model = start.model
+    ups = [tensor for tensor in model.tensors if tensor.role == "experts" and tensor.shard.axis == 1]
+    if not ups:
+        return 0.0
+    tokens = start.max_num_batched_tokens
+    version = start.rules.version
+    chunk = 32_768 if version < (0, 12, 0) else 16_384 if version < (0, 18, 0) else tokens
+    rows = min(tokens, chunk) * model.num_experts_per_token
+    width = max(tensor.shape[1] for tensor in ups) / (1 if start.expert else start.tensor)
+    products = rows * 2 * (1.5 * width + model.hidden_size)
+    return products + tokens * 2 * MOE_HIDDEN_COPIES * model.hidden_size
+
+
+def _latent_bytes(start: Start) -> float:
+    """
+    Dense latent attention reserves a workspace for chunked prefill during the pass.
+
+    Source: ``mla_attention.py:MLACommonMetadataBuilder.determine_chunked_prefill_workspace_size``.
+    """
+    version = start.rules.version
+    layers = [layer for layer in start.model.cache_layers if isinstance(layer, MlaAttention)]
+    if version < (0, 11, 0) or not layers or layers[0].indexer_bytes_per_token:
+        return 0.0
+    layer, block = layers[0], start.block_size
+    rows = min(max(8 * start.max_model_len, 4 * start.max_num_seqs * block), WORKSPACE_TOKENS)
+    rows = round_up(rows, block) if version >= (0, 28, 0) else max(rows, start.max_num_seqs * block)
+    heads = layer.num_heads / start.tensor
+    hidden = start.max_num_batched_tokens * start.model.hidden_size * 2
+    return rows * heads * (layer.nope_head_dim + layer.v_head_dim) * 2 + HIDDEN_COPIES * hidden
+
+
+def sampler_bytes(start: Start) -> float:
+    """
+    The dummy sampler pass over the whole vocabulary.
+
+    Source: ``v1/worker/gpu_model_runner.py:_dummy_sampler_run``; the rules by version in
+    ``docs/explanation/memory.md``.
+    """
+    if start.pooling:
+        return 0.0
+    tokens, rules = start.max_num_batched_tokens, start.rules
+    rows = min(tokens, start.max_num_seqs)
+    version = rules.version
+    if start.v2_runner:
+        per_logit = V2_SAMPLER if (0, 26, 0) <= version < (0, 33, 0) else V2_COPYING_SAMPLER
+    else:
+        per_logit = TRITON_SAMPLER if rules.triton_sampler else SORTING_SAMPLER
+    return per_logit * rows * start.model.vocab_size + tokens * start.model.hidden_size * 2
+
+
+def encoder_bytes(start: Start) -> tuple[float, float]:
+    """
+    (peak of the encoders' pass, outputs that stay for the decoder's pass).
+
+    Source: ``multimodal/encoder_budget.py``: the modality with the most tokens per item, as many of
+    its largest items as the batch holds.
+    """
+    encoders = start.model.encoders
+    if not start.profile_encoders or not encoders:
+        return 0.0, 0.0
+    if start.v2_runner and start.rules.version < (0, 27, 0):
+        return 0.0, 0.0  # The V2 runner did not profile encoders then.
+    widest = max(encoders, key=lambda encoder: encoder.max_tokens_per_item)
+    budget = max(start.max_num_batched_tokens, widest.max_tokens_per_item)
+    items = max(1, min(budget // widest.max_tokens_per_item, start.max_num_seqs * PROFILED_ITEMS))
+    tokens = items * widest.max_tokens_per_item
+    kept = tokens * widest.hidden_size * 2
+    if (0, 11, 0) <= start.rules.version < (0, 12, 0):
+        kept = items * budget * widest.hidden_size * 2  # Each output was padded to the whole budget.
+    patches = tokens * widest.patches_per_token
+    return kept + patches * 2 * (HIDDEN_COPIES * widest.width + 2 * widest.intermediate_size), kept
+
+
+def non_torch_bytes(start: Start) -> int:
+    """
+    Memory that torch does not see: context growth and collectives.
+    """
+    if start.tensor == 1:
+        return CONTEXT_BYTES
+    major = (start.gpu.compute_capability or (0, 0))[0]
+    if start.gpu.link == "nvlink" and major >= 9 and major != 12:
+        return CONTEXT_BYTES + NVLS_BYTES
+    return CONTEXT_BYTES + COLLECTIVE_BYTES
+
+
+def resident_bytes(start: Start) -> int:
+    """
+    Buffers that the V2 runner keeps for good: penalty counts and their mask.
+
+    Source: ``v1/worker/gpu/sample/penalties.py:PenaltiesState``; in no term of the sum before 0.27.
+    """
+    if not start.v2_runner or not start.rules.buffers_count or start.pooling:
+        return 0
+    entries = start.max_num_seqs * start.model.vocab_size
+    return entries * 4 + entries // 8
