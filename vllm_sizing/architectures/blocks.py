@@ -128,6 +128,7 @@ def add_ends(
     norm_bias: bool = False,
     embed: str = "model.embed_tokens",
     norm: str = "model.norm",
+    head: str = "lm_head",
     **facts: Any,
 ) -> None:
     """
@@ -139,7 +140,7 @@ def add_ends(
         everywhere: The class builds all of them on every pipeline stage.
     """
     builder.embed_and_head(
-        f"{prefix}{embed}", f"{prefix}lm_head", stack.vocab_size, stack.hidden,
+        f"{prefix}{embed}", f"{prefix}{head}", stack.vocab_size, stack.hidden,
         tied=stack.tied, everywhere=everywhere, **facts,
     )  # fmt: skip
     builder.norm(f"{prefix}{norm}", stack.hidden, stage="all" if everywhere else "last", bias=norm_bias)

@@ -7,13 +7,20 @@ from __future__ import annotations
 # Module -> names in ``architectures`` of config.json.
 _MODULES = {
     "llama": (
-        "InternLM3ForCausalLM", "IQuestCoderForCausalLM", "LLaMAForCausalLM", "LlamaForCausalLM", "LlamaModel",
-        "Ministral3ForCausalLM", "MistralForCausalLM", "MistralModel", "Phi3ForCausalLM", "Qwen2ForCausalLM",
-        "Qwen2Model", "Qwen3ForCausalLM", "TeleChat3ForCausalLM",
+        "Ernie4_5ForCausalLM", "IQuestCoderForCausalLM", "InternLM3ForCausalLM", "LLaMAForCausalLM",
+        "LlamaForCausalLM", "LlamaModel", "MiMoForCausalLM", "Ministral3ForCausalLM", "MistralForCausalLM",
+        "MistralModel", "Phi3ForCausalLM", "Qwen2ForCausalLM", "Qwen2Model", "Qwen3ForCausalLM",
+        "TeleChat3ForCausalLM",
     ),
     "deepseek": (
         "AXK1ForCausalLM", "DeepseekForCausalLM", "DeepseekV2ForCausalLM", "DeepseekV32ForCausalLM",
         "DeepseekV3ForCausalLM", "Glm4MoeLiteForCausalLM", "GlmMoeDsaForCausalLM",
+    ),
+    "dense": (
+        "ApertusForCausalLM", "Exaone4ForCausalLM", "ExaoneForCausalLM", "Glm4ForCausalLM",
+        "HyperCLOVAXForCausalLM", "InternLM2ForCausalLM", "MiniCPMForCausalLM", "NemotronForCausalLM",
+        "OrionForCausalLM", "SolarForCausalLM", "StableLmForCausalLM", "Step1ForCausalLM",
+        "TeleFLMForCausalLM",
     ),
     "gemma": (
         "Gemma2ForCausalLM", "Gemma2Model", "Gemma3ForCausalLM", "Gemma3TextModel", "GemmaForCausalLM",

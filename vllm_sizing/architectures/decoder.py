@@ -1,0 +1,228 @@
+"""
+Dense decoders: what their model classes have in common, and the switches by which they differ.
+
+A family is a `Style` per model class; everything it does not say is as in Llama.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from vllm_sizing.architectures.blocks import (
+    TWO_NORMS,
+    Stack,
+    add_ends,
+    add_mlp,
+    add_norms,
+    add_rope,
+    add_self_attention,
+    add_speculator,
+    finish_draft,
+    read_stack,
+    read_windows,
+)
+from vllm_sizing.architectures.builder import Builder, Layers
+from vllm_sizing.architectures.config import Config
+from vllm_sizing.specs.model import REPLICATED, Draft
+
+Bias = bool | tuple[str, ...]
+
+
+@attrs.frozen(kw_only=True)
+class Names:
+    """
+    Module names of a model class, and of the parts that the checkpoint stores.
+    """
+
+    embed: str = "model.embed_tokens"
+    layer: str = "model.layers.*"
+    attention: str = "self_attn"
+    qkv: str = "qkv_proj"
+    output: str = "o_proj"
+    mlp: str = "mlp"
+    gate_up: str = "gate_up_proj"
+    up: str = "up_proj"
+    down: str = "down_proj"
+    norm: str = "model.norm"
+    head: str = "lm_head"
+    qkv_parts: tuple[str, ...] = ("q_proj", "k_proj", "v_proj")
+    mlp_parts: tuple[str, ...] = ("gate_proj", "up_proj")
+
+
+@attrs.frozen(kw_only=True)
+class Style:
+    """
+    One model class.
+
+    Attributes:
+        defaults: What its config class fills in where a config.json is silent.
+
+        qkv_bias, output_bias, mlp_bias: True, False, or the config's keys of which one must be true.
+
+        head_norms: Norms of one head's width on q and k.
+
+        norms: Names of the norms in a layer.
+
+        norm_bias: All norms have a bias.
+
+        gated: The MLP has a gate.
+
+        partial: Part of a head that is rotated where the config does not say.
+
+        neox: See `read_rope`.
+
+        rotary: The class has a rotary table.
+
+        per_layer_windows: The class looks at the type of each layer.
+
+        switched_windows: ``use_sliding_window`` and ``max_window_layers`` count.
+
+        pattern: Every so many layers one sees everything, where the config says neither types nor
+            ``sliding_window_pattern``; 0: the class knows no pattern.
+
+        everywhere: Embeddings, last norm and head are on every pipeline stage.
+
+        tied: None: as the config says.
+
+        lora, lora_ends: LoRA may target the layers, and the embeddings and LM head.
+    """
+
+    defaults: Mapping[str, Any] = attrs.field(factory=dict)
+    names: Names = Names()
+    qkv_bias: Bias = ("attention_bias", "bias")
+    output_bias: Bias = ("attention_bias", "bias")
+    mlp_bias: Bias = ("mlp_bias",)
+    head_norms: bool = False
+    norms: tuple[str, ...] = TWO_NORMS
+    norm_bias: bool = False
+    gated: bool = True
+    partial: float = 1.0
+    neox: bool = True
+    rotary: bool = True
+    per_layer_windows: bool = True
+    switched_windows: bool = False
+    pattern: int = 0
+    everywhere: bool = False
+    tied: bool | None = None
+    lora: bool = True
+    lora_ends: bool = True
+
+
+def add_decoder(builder: Builder, text: Config, style: Style, *, prefix: str = "") -> Stack:
+    """
+    A dense decoder, as the whole model or (``prefix`` with its dot) inside a larger one.
+    """
+    text = text.over(style.defaults)
+    stack = read_stack(text)
+    if style.tied is not None:
+        stack = attrs.evolve(stack, tied=style.tied)
+    names = style.names
+    add_ends(
+        builder, stack, prefix,
+        everywhere=style.everywhere, norm_bias=style.norm_bias, lora=style.lora_ends,
+        embed=names.embed, norm=names.norm, head=names.head,
+    )  # fmt: skip
+    layer = f"{prefix}{names.layer}"
+    if style.rotary:
+        add_rope(builder, f"{layer}.{names.attention}", stack, partial=style.partial, neox=style.neox)
+    add_decoder_layers(builder, stack, style, layer, layers=stack.layers, windows=windows_of(style, stack))
+    if not style.lora:
+        builder.traits.add("no_lora")
+    return stack
+
+
+def add_decoder_layers(
+    builder: Builder, stack: Stack, style: Style, layer: str, *, layers: Layers, windows: Mapping[int, int]
+) -> None:
+    """
+    Attention, MLP and norms of some layers.
+    """
+    text, names = stack.text, style.names
+    add_self_attention(
+        builder, f"{layer}.{names.attention}", stack,
+        layers=layers,
+        bias=has_bias(text, style.qkv_bias),
+        output_bias=has_bias(text, style.output_bias),
+        head_norms=style.head_norms,
+        windows=windows,
+        causal=text.flag("is_causal", default=True),
+        qkv=names.qkv, output=names.output, fused=names.qkv_parts,
+    )  # fmt: skip
+    intermediate = text.required("intermediate_size")
+    mlp_bias = has_bias(text, style.mlp_bias)
+    if style.gated:
+        builder.gated_mlp(
+            f"{layer}.{names.mlp}", stack.hidden, intermediate,
+            layers=layers, bias=mlp_bias, gate_up=names.gate_up, down=names.down, fused=names.mlp_parts,
+        )  # fmt: skip
+    else:
+        add_mlp(
+            builder, f"{layer}.{names.mlp}", stack.hidden, intermediate,
+            layers=layers, bias=mlp_bias, up=names.up, down=names.down,
+        )  # fmt: skip
+    add_norms(builder, layer, stack.hidden, *style.norms, layers=layers, bias=style.norm_bias)
+
+
+def has_bias(text: Config, bias: Bias) -> bool:
+    """
+    Whether layers have a bias.
+    """
+    if isinstance(bias, bool):
+        return bias
+    return any(text.flag(key, default=False) for key in bias)
+
+
+def windows_of(style: Style, stack: Stack) -> dict[int, int]:
+    """
+    The window of each layer that has one.
+    """
+    text, kinds = stack.text, None
+    if style.switched_windows:
+        if not text.flag("use_sliding_window", default=False):
+            return {}
+        first = text.integer("max_window_layers", default=28, minimum=0)
+        kinds = ["sliding_attention" if at >= first else "full_attention" for at in stack.layers]
+    elif style.pattern and text.layer_types(len(stack.layers)) is None:
+        kinds = repeated_kinds(len(stack.layers), text.integer("sliding_window_pattern", default=style.pattern))
+    return read_windows(text, stack.layers, kinds=kinds, per_layer=style.per_layer_windows)
+
+
+def repeated_kinds(num_layers: int, pattern: int) -> list[str]:
+    """
+    Layer types where every ``pattern``-th layer sees everything.
+    """
+    return ["sliding_attention" if (at + 1) % pattern else "full_attention" for at in range(num_layers)]
+
+
+def dense_draft(
+    builder: Builder, stack: Stack, style: Style, layer: str, *, number: int, projection: str, norms: tuple[str, ...]
+) -> Draft | None:
+    """
+    A draft of ordinary layers: norms, a projection of hidden state and embedding, and the layer.
+
+    Args:
+        number: Of draft layers; 0: no draft.
+
+        projection: Name of the projection, a plain torch layer: neither divided nor quantized.
+
+        norms: Beside those of the layer.
+    """
+    if not number:
+        return None
+    first = len(stack.layers)
+    layers = tuple(range(first, first + number))
+    extra = Builder(builder.config, builder.quantization)
+    extra.linear(
+        f"{layer}.{projection}", 2 * stack.hidden, stack.hidden, shard=REPLICATED, layers=layers, quantized=False
+    )
+    add_norms(extra, layer, stack.hidden, *norms, layers=layers)
+    windows = windows_of(style, stack)
+    same = len(windows) == first and len(set(windows.values())) == 1
+    add_decoder_layers(
+        extra, stack, style, layer, layers=layers, windows=dict.fromkeys(layers, windows[0]) if same else {}
+    )
+    add_speculator(extra, stack.hidden)
+    return finish_draft(extra, num_layers=number)
