@@ -62,6 +62,12 @@ class Config:
         """
         return Config({**defaults, **self.data}, self.path)
 
+    def changed(self, **values: Any) -> Config:
+        """
+        The same section with other values.
+        """
+        return Config({**self.data, **values}, self.path)
+
     def has(self, *keys: str) -> bool:
         """
         Whether one of the keys has a value.

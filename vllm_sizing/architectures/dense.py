@@ -102,7 +102,7 @@ def add_language_model(builder: Builder, text: Config, *, architecture: str, pre
         text = text.over({"num_hidden_layers": text.integer("num_layers", default=None)})
     if architecture == "Step1ForCausalLM":
         groups = text.integer("num_attention_groups", "num_key_value_heads", default=1)
-        text = Config({**text.data, "num_key_value_heads": groups}, text.path)
+        text = text.changed(num_key_value_heads=groups)
     if architecture == "MiniCPMForCausalLM" and text.integer("num_experts", default=0, minimum=0):
         raise text.refuse("num_experts", "0: MiniCPM with experts is not modelled")
     stack = add_decoder(builder, text, style, prefix=prefix)

@@ -115,7 +115,7 @@ def _nested_rope(text: Config) -> Config:
             "rope_theta": text.number("rope_local_base_freq", default=1e4), **(sliding.data if sliding else {})
         },
     }  # fmt: skip
-    return Config({**text.data, "rope_parameters": nested, "rope_scaling": None}, text.path)
+    return text.changed(rope_parameters=nested, rope_scaling=None)
 
 
 def build(checkpoint: Checkpoint) -> ModelSpec:

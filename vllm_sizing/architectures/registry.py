@@ -26,6 +26,10 @@ _MODULES = {
         "Gemma2ForCausalLM", "Gemma2Model", "Gemma3ForCausalLM", "Gemma3TextModel", "GemmaForCausalLM",
     ),
     "gpt_oss": ("GptOssForCausalLM",),
+    "granite": (
+        "GraniteForCausalLM", "GraniteMoeForCausalLM", "GraniteMoeSWAForCausalLM", "GraniteMoeSharedForCausalLM",
+        "GraniteSWAForCausalLM",
+    ),
     "mixtral": ("MixtralForCausalLM", "PhiMoEForCausalLM"),
     "qwen_moe": ("Qwen2MoeForCausalLM", "Qwen3MoeForCausalLM"),
 }  # fmt: skip
