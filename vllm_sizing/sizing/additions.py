@@ -37,9 +37,7 @@ def num_speculative_tokens(args: EngineArgs) -> int:
     config = speculation(args)
     number = config.get("num_speculative_tokens", 1) if config else 0
     if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number <= 1024:
-        message = (
-            f"speculative_config has num_speculative_tokens {number!r}; it must be an integer from 1 to 1024"
-        )
+        message = f"speculative_config has num_speculative_tokens {number!r}; it must be an integer from 1 to 1024"
         raise UnsupportedError(message, field="speculative_config", value=number)
     return number
 

@@ -32,9 +32,7 @@ class Change:
     model: ModelSpec | None = None
 
 
-def find_alternatives(
-    best: Candidate, question: Question, siblings: tuple[ModelSpec, ...]
-) -> tuple[Alternative, ...]:
+def find_alternatives(best: Candidate, question: Question, siblings: tuple[ModelSpec, ...]) -> tuple[Alternative, ...]:
     """
     Every single change that makes it fit; none if none does.
     """

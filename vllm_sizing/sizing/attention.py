@@ -85,9 +85,7 @@ class Backend:
 _FLASH_ATTN = Backend(
     name="FLASH_ATTN", dtypes=_PLAIN | _FP8, least=(8, 0), fp8_least=(9, 0), largest_head=512, sinks=(9, 0)
 )
-_TRITON_FLASH_ATTN = attrs.evolve(
-    _FLASH_ATTN, name="TRITON_FLASH_ATTN", prefix_lm=(9, 0), dtypes=_PLAIN | _FP8
-)
+_TRITON_FLASH_ATTN = attrs.evolve(_FLASH_ATTN, name="TRITON_FLASH_ATTN", prefix_lm=(9, 0), dtypes=_PLAIN | _FP8)
 _FLASHINFER = Backend(
     name="FLASHINFER",
     dtypes=_PLAIN | _FP8 | {"fp8_e5m2", "nvfp4", "nvfp4_4over6"},
@@ -109,9 +107,7 @@ _TURBO = Backend(
     name="TURBOQUANT", dtypes=TURBOQUANT, blocks=(32, 64, 128), any_multiple=False, sinks=None, windows=False
 )
 _FLASH_ATTN_MLA = Backend(name="FLASH_ATTN_MLA", dtypes=_PLAIN, least=(9, 0), most=(9, 9))
-_FLASHMLA = Backend(
-    name="FLASHMLA", dtypes=_PLAIN | _FP8, blocks=(64,), any_multiple=False, least=(9, 0), most=(10, 9)
-)
+_FLASHMLA = Backend(name="FLASHMLA", dtypes=_PLAIN | _FP8, blocks=(64,), any_multiple=False, least=(9, 0), most=(10, 9))
 _FLASHINFER_MLA = Backend(
     name="FLASHINFER_MLA",
     dtypes=_PLAIN | _FP8,
@@ -132,9 +128,7 @@ _FLASHMLA_SPARSE = Backend(
     least=(9, 0),
     most=(10, 9),
 )
-_FLASHMLA_SPARSE_100 = attrs.evolve(
-    _FLASHMLA_SPARSE, dtypes=_FLASHMLA_SPARSE.dtypes | {"nvfp4_ds_mla"}, least=(10, 0)
-)
+_FLASHMLA_SPARSE_100 = attrs.evolve(_FLASHMLA_SPARSE, dtypes=_FLASHMLA_SPARSE.dtypes | {"nvfp4_ds_mla"}, least=(10, 0))
 _FLASHINFER_SPARSE = Backend(
     name="FLASHINFER_MLA_SPARSE", dtypes=_PLAIN | _FP8, blocks=(64,), least=(10, 0), most=(10, 9)
 )
@@ -167,9 +161,7 @@ def choose_attention(
         return AttentionChoice(name="", block_size=block_size or kernel, kernel_block=kernel)
     sparse = any(layer.indexer_bytes_per_token for layer in latent)
     refusals = []
-    for backend in _in_order(
-        capability, latent=bool(latent), sparse=sparse, prefix_lm="prefix_lm" in model.traits
-    ):
+    for backend in _in_order(capability, latent=bool(latent), sparse=sparse, prefix_lm="prefix_lm" in model.traits):
         reason = _refuses(backend, model, plain, capability, kv_cache_dtype, block_size)
         if reason:
             refusals.append(f"{backend.name}: {reason}")
@@ -186,9 +178,7 @@ def choose_attention(
     raise UnsupportedError(message, field="kv_cache_dtype", value=kv_cache_dtype)
 
 
-def _in_order(
-    capability: tuple[int, int], *, latent: bool, sparse: bool, prefix_lm: bool
-) -> Iterator[Backend]:
+def _in_order(capability: tuple[int, int], *, latent: bool, sparse: bool, prefix_lm: bool) -> Iterator[Backend]:
     major = capability[0]
     if sparse:
         yield from {
@@ -256,16 +246,10 @@ def _kernel_block(
     kv_cache_dtype: str,
     rules: Rules,
 ) -> int:
-    if (
-        latent
-        and not rules.mla_block_by_backend
-        and not any(layer.indexer_bytes_per_token for layer in latent)
-    ):
+    if latent and not rules.mla_block_by_backend and not any(layer.indexer_bytes_per_token for layer in latent):
         # Before 0.18 the platform fixed the block: platforms/cuda.py:check_and_update_config.
         if capability[0] == 10:
-            return (
-                128 if (0, 10, 1) <= rules.version < (0, 15, 0) else 64 if rules.version >= (0, 15, 0) else 16
-            )
+            return 128 if (0, 10, 1) <= rules.version < (0, 15, 0) else 64 if rules.version >= (0, 15, 0) else 16
         return 64 if capability[0] == 9 else 16
     largest = max((layer.head_size for layer in plain), default=0)
     if capability[0] == 9 and kv_cache_dtype in _FP8 and largest == 512 and "FLASH_ATTN" in backend.name:

@@ -44,9 +44,7 @@ class Numbers:
     exact: bool
 
 
-def measure(
-    setup: Setup, max_model_len: int, *, headroom_bytes: int = 0, overhead_bytes: int | None = None
-) -> Numbers:
+def measure(setup: Setup, max_model_len: int, *, headroom_bytes: int = 0, overhead_bytes: int | None = None) -> Numbers:
     """
     Every byte of the fullest GPU and the cache layout.
 

@@ -119,9 +119,7 @@ def attention_token_bytes(layer: FullAttention, settings: CacheSettings) -> int:
     """
     heads = layer.num_kv_heads
     local = part_on_rank(Part(heads, units=heads), settings.tensor, "KV heads")
-    return local * head_token_bytes(
-        settings.kv_cache_dtype, settings.model_dtype, layer.head_size, layer.head_size_v
-    )
+    return local * head_token_bytes(settings.kv_cache_dtype, settings.model_dtype, layer.head_size, layer.head_size_v)
 
 
 def state_bytes(layer: RecurrentState, settings: CacheSettings) -> int:
@@ -185,9 +183,7 @@ def _aligned_block(
         step = max(choice.kernel_block, choice.block_size)
     if settings.aligned_states and settings.checkpoint_alignment:
         step = math.lcm(step, settings.checkpoint_alignment)
-    block = max(
-        choice.block_size, round_up(step * ceil_div(state_page, step * per_token), choice.kernel_block)
-    )
+    block = max(choice.block_size, round_up(step * ceil_div(state_page, step * per_token), choice.kernel_block))
     return block, block * per_token
 
 
@@ -204,9 +200,7 @@ def boundary_layers(layers: tuple[CacheLayer, ...]) -> frozenset[int]:
 
 def _pages_of(layer: CacheLayer, settings: CacheSettings, block_size: int, state_page: int) -> list[Page]:
     if isinstance(layer, RecurrentState):
-        number = (
-            (2 if settings.aligned_states else 1) + settings.speculative_tokens + (settings.state_blocks - 1)
-        )
+        number = (2 if settings.aligned_states else 1) + settings.speculative_tokens + (settings.state_blocks - 1)
         size = max(state_page, state_bytes(layer, settings))
         return [
             Page(
@@ -254,9 +248,7 @@ def _compressed_page(layer: CompressedMla, settings: CacheSettings, block_size: 
     sizes = dict(layer.bytes_per_state)
     per_state = sizes.get(settings.kv_cache_dtype, sizes.get("", 0))
     if not per_state:
-        message = (
-            f"kv_cache_dtype is {settings.kv_cache_dtype}, which this model's {layer.name} cache cannot store"
-        )
+        message = f"kv_cache_dtype is {settings.kv_cache_dtype}, which this model's {layer.name} cache cannot store"
         raise UnsupportedError(message, field="kv_cache_dtype", value=settings.kv_cache_dtype)
     block = layer.block_size or block_size
     size = ceil_div(block, layer.tokens_per_state) * per_state

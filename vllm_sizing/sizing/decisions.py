@@ -128,12 +128,7 @@ def settle(question: Question, layout: Layout) -> Candidate:
     elif fixed == -1 and not evaluation.fits and evaluation.kv_cache.max_model_len_that_fits:
         evaluation = _measure(question, layout, args, evaluation.kv_cache.max_model_len_that_fits)
     limit = evaluation.kv_cache.max_num_seqs_limit
-    if (
-        question.args.max_num_seqs is None
-        and limit is not None
-        and limit < evaluation.setup.max_num_seqs
-        and limit > 0
-    ):
+    if question.args.max_num_seqs is None and limit is not None and limit < evaluation.setup.max_num_seqs and limit > 0:
         lowest = evaluation.numbers.cache.num_blocks(evaluation.numbers.available_low)
         args = attrs.evolve(args, max_num_seqs=max(1, lowest))
         evaluation = _measure(question, layout, args, evaluation.max_model_len)

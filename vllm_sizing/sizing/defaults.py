@@ -40,9 +40,7 @@ def parse_version(text: str) -> Version:
         message = f"vllm_version is {text}, newer than the newest one known (0.33.0); plan for 0.33.0"
         raise InvalidValueError(message, field="vllm_version", value=text)
     if version < (0, 8, 0):
-        message = (
-            f"vllm_version is {text}; the rules are known from 0.10.0 (0.8 and 0.9 are planned by those)"
-        )
+        message = f"vllm_version is {text}; the rules are known from 0.10.0 (0.8 and 0.9 are planned by those)"
         raise InvalidValueError(message, field="vllm_version", value=text)
     return version
 
@@ -192,9 +190,7 @@ def uses_v2_runner(
     if version < (0, 23, 0):
         return architecture == "Qwen3ForCausalLM" and not quantized
     if version < (0, 24, 0):
-        return (
-            architecture in ("Qwen3ForCausalLM", "LlamaForCausalLM", "MistralForCausalLM") and not quantized
-        )
+        return architecture in ("Qwen3ForCausalLM", "LlamaForCausalLM", "MistralForCausalLM") and not quantized
     named = {"DeepseekV2ForCausalLM", "Qwen2MoeForCausalLM", "GraniteMoeForCausalLM"}
     if version < (0, 25, 0):
         return architecture in named | {"Qwen3ForCausalLM", "LlamaForCausalLM", "MistralForCausalLM"}

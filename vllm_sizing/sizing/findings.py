@@ -64,11 +64,7 @@ def _about_hardware(best: Candidate, question: Question) -> Iterator[Finding]:
             ),
             hint=f"free the GPU or set gpu_memory_utilization to {gpu.free_memory_bytes / gpu.memory_bytes:.2f} or less",
         )
-    if (
-        layout.tensor > 1
-        and (cluster.interconnect or gpu.link) in ("pcie", "none")
-        and gpu.vendor == "nvidia"
-    ):
+    if layout.tensor > 1 and (cluster.interconnect or gpu.link) in ("pcie", "none") and gpu.vendor == "nvidia":
         yield Finding(
             code="slow-link",
             severity="warning",

@@ -44,8 +44,7 @@ class Group:
         Bytes of one block for the layers from start to end.
         """
         return sum(
-            page.num_bytes * (bisect_left(page.layers, end) - bisect_left(page.layers, start))
-            for page in self.pages
+            page.num_bytes * (bisect_left(page.layers, end) - bisect_left(page.layers, start)) for page in self.pages
         )
 
 
@@ -88,9 +87,7 @@ class CacheLayout:
         return max(
             0,
             min(
-                available // size
-                for available, size in zip(available_bytes, self.bytes_per_block, strict=True)
-                if size
+                available // size for available, size in zip(available_bytes, self.bytes_per_block, strict=True) if size
             ),
         )
 
@@ -126,9 +123,7 @@ def cache_layout(
         UnsupportedError: vLLM would refuse to start.
     """
     pages, block_size = build_pages(layers, settings, choice)
-    if settings.decode_context > 1 and any(
-        page.family in ("window", "mla_window", "chunk") for page in pages
-    ):
+    if settings.decode_context > 1 and any(page.family in ("window", "mla_window", "chunk") for page in pages):
         message = (
             f"decode_context_parallel_size is {settings.decode_context}, "
             "which vLLM does not support for sliding windows; leave it at 1"
@@ -144,9 +139,7 @@ def cache_layout(
     return CacheLayout(
         block_size=block_size,
         groups=groups,
-        bytes_per_block=tuple(
-            max((group.bytes_on(*bound) for group in groups), default=0) for bound in bounds
-        ),
+        bytes_per_block=tuple(max((group.bytes_on(*bound) for group in groups), default=0) for bound in bounds),
         decode_context=settings.decode_context,
     )
 
@@ -211,9 +204,7 @@ def _promoted(pages: tuple[Page, ...]) -> tuple[Page, ...]:
     if not any(page.family == "full" for page in pages):
         raise _cannot_promote()
     promoted = tuple(
-        attrs.evolve(page, family="full", kind="full_attention", span=0)
-        if page.family in ("window", "chunk")
-        else page
+        attrs.evolve(page, family="full", kind="full_attention", span=0) if page.family in ("window", "chunk") else page
         for page in pages
     )
     if not _uniform(_merged(promoted)):

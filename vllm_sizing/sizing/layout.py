@@ -88,7 +88,5 @@ def part_on_rank(part: Part, tensor: int, name: str) -> int:
 
 
 def _indivisible(name: str, size: int, tensor: int) -> UnsupportedError:
-    message = (
-        f"tensor_parallel_size is {tensor}, which does not divide the {size:,} of {name}; choose a divisor"
-    )
+    message = f"tensor_parallel_size is {tensor}, which does not divide the {size:,} of {name}; choose a divisor"
     return UnsupportedError(message, field="tensor_parallel_size", value=tensor)

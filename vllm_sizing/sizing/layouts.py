@@ -65,9 +65,7 @@ def candidates(args: EngineArgs, cluster: Cluster) -> Iterator[Layout]:
     seen = set()
     for tensor in _sizes(args.tensor_parallel_size, total if args.tensor_parallel_size else per_node):
         for pipeline in _sizes(args.pipeline_parallel_size, total // tensor or 1):
-            if args.pipeline_parallel_size is None and not _sensible_pipeline(
-                pipeline, tensor, per_node, nodes
-            ):
+            if args.pipeline_parallel_size is None and not _sensible_pipeline(pipeline, tensor, per_node, nodes):
                 continue
             rest = total // (tensor * pipeline)
             for data in _sizes(args.data_parallel_size, rest) if args.data_parallel_size else (rest,):

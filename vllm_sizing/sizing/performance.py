@@ -107,9 +107,7 @@ def _closed_loop(
     bare = step(work, machine, constants, decodes=0, context=0, prefill=size, prefill_context=attended)
     spread = 1.0 if evaluation.setup.gpu.name in FITTED else WIDER
     tpot, ttft = _scaled(TPOT_LOG, spread), _scaled(TTFT_LOG, spread)
-    basis = (
-        BASIS if spread == 1.0 else f"{BASIS}; {evaluation.setup.gpu.name} was not among them: twice as wide"
-    )
+    basis = BASIS if spread == 1.0 else f"{BASIS}; {evaluation.setup.gpu.name} was not among them: twice as wide"
     return Performance(
         ttft_ms=_estimate(ttft_s * 1e3, ttft, basis),
         tpot_ms=_estimate(tpot_s * 1e3, tpot, basis),

@@ -42,9 +42,7 @@ def explain(
     for flag, (reason, source) in reasons.items():
         fixed = getattr(question.args, flag) is not None
         decisions.append(
-            Decision(
-                flag=flag, value=getattr(completed, flag), reason=reason, source=USER if fixed else source
-            )
+            Decision(flag=flag, value=getattr(completed, flag), reason=reason, source=USER if fixed else source)
         )
     fixed_elsewhere = [name for name in question.args.fixed() if name not in reasons]
     decisions += [
@@ -130,9 +128,7 @@ def _max_model_len(best: Candidate, question: Question) -> tuple[str, str]:
 def _max_num_seqs(best: Candidate, question: Question) -> tuple[str, str]:
     setup, cache = best.evaluation.setup, best.evaluation.kv_cache
     held = cache.max_concurrency_at_workload
-    text = (
-        f"the KV cache holds {held:,} requests of {question.workload.tokens_per_request:,} tokens per replica"
-    )
+    text = f"the KV cache holds {held:,} requests of {question.workload.tokens_per_request:,} tokens per replica"
     if question.args.max_num_seqs is not None:
         return text, USER
     default = batch_defaults(question.cluster.gpu, question.rules)[1]

@@ -118,9 +118,7 @@ def matrix_seconds(matrices: Matrices, tokens: float, machine: Machine, constant
     return _pnorm(memory, arithmetic)
 
 
-def expert_seconds(
-    matrices: Matrices, tokens: float, work: Work, machine: Machine, constants: Constants
-) -> float:
+def expert_seconds(matrices: Matrices, tokens: float, work: Work, machine: Machine, constants: Constants) -> float:
     """
     Routed experts: only the distinct ones that the tokens choose are read.
     """

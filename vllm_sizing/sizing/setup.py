@@ -88,12 +88,8 @@ def prepare(
     online = online_schemes_for(model, args.quantization, rules)
     check_method(model, args.quantization, gpu, rules)
     kv_cache_dtype = resolve_kv_cache_dtype(model, args, rules, dtype)
-    sparse = any(
-        isinstance(layer, MlaAttention) and layer.indexer_bytes_per_token for layer in model.cache_layers
-    )
-    pooling = (args.runner or "auto") == "pooling" or (
-        args.runner in (None, "auto") and model.runner == "pooling"
-    )
+    sparse = any(isinstance(layer, MlaAttention) and layer.indexer_bytes_per_token for layer in model.cache_layers)
+    pooling = (args.runner or "auto") == "pooling" or (args.runner in (None, "auto") and model.runner == "pooling")
     recurrent = [layer for layer in model.cache_layers if isinstance(layer, RecurrentState)]
     prefix_caching = args.enable_prefix_caching
     if prefix_caching is None:
@@ -113,9 +109,7 @@ def prepare(
         asynchronous = False
     batches = 1
     if rules.in_flight:
-        batches = batches_in_flight(
-            rules, pipeline=layout.pipeline, async_scheduling=asynchronous, v2_runner=v2_runner
-        )
+        batches = batches_in_flight(rules, pipeline=layout.pipeline, async_scheduling=asynchronous, v2_runner=v2_runner)
     eager = bool(args.enforce_eager)
     aligned = bool(recurrent) and prefix_caching and rules.mamba_align_pages
     alignment, state_blocks = checkpoint_pages(recurrent, gpu, rules) if aligned else (0, 1)
@@ -158,9 +152,7 @@ def prepare(
         gpu_memory_utilization=args.gpu_memory_utilization or rules.gpu_memory_utilization,
         enable_prefix_caching=prefix_caching,
         enforce_eager=eager,
-        capture_sizes=()
-        if eager
-        else _capture_sizes(model, gpu, args, rules, seqs, tokens, speculative_tokens),
+        capture_sizes=() if eager else _capture_sizes(model, gpu, args, rules, seqs, tokens, speculative_tokens),
         v2_runner=v2_runner,
         pooling=pooling,
         speculative_tokens=speculative_tokens,
@@ -208,15 +200,17 @@ def check_layout(model: ModelSpec, layout: Layout, rules: Rules) -> None:
     """
     heads, tensor = model.num_attention_heads, layout.tensor
     if heads % tensor:
-        message = f"tensor_parallel_size is {tensor}, which does not divide the {heads} attention heads; choose a divisor"
+        message = (
+            f"tensor_parallel_size is {tensor}, which does not divide the {heads} attention heads; choose a divisor"
+        )
         raise UnsupportedError(message, field="tensor_parallel_size", value=tensor)
     if layout.pipeline > 1 and "no_pipeline" in model.traits:
-        message = f"pipeline_parallel_size is {layout.pipeline}, but vLLM has no pipeline for {model.architecture}; use 1"
+        message = (
+            f"pipeline_parallel_size is {layout.pipeline}, but vLLM has no pipeline for {model.architecture}; use 1"
+        )
         raise UnsupportedError(message, field="pipeline_parallel_size", value=layout.pipeline)
     if layout.pipeline > model.num_layers:
-        message = (
-            f"pipeline_parallel_size is {layout.pipeline}, more than the model's {model.num_layers} layers"
-        )
+        message = f"pipeline_parallel_size is {layout.pipeline}, more than the model's {model.num_layers} layers"
         raise UnsupportedError(message, field="pipeline_parallel_size", value=layout.pipeline)
     if layout.expert and not model.num_experts:
         message = f"enable_expert_parallel is True, but {model.name} has no routed experts"

@@ -22,9 +22,7 @@ from vllm_sizing.units import ceil_div
 _SMALLEST_GROUP = 32
 
 
-def scheme_bytes(
-    scheme: Scheme, rows: int, cols: int, *, num_parts: int = 1, full_cols: int | None = None
-) -> int:
+def scheme_bytes(scheme: Scheme, rows: int, cols: int, *, num_parts: int = 1, full_cols: int | None = None) -> int:
     """
     Bytes of a matrix and what lies beside it.
 
@@ -137,17 +135,12 @@ def _halved(scheme: Scheme, intermediate: int, hidden: int, name: str, tensor_si
                 f"share a scale by {scheme.group_size}",
             )
     extras = tuple(
-        attrs.evolve(extra, cols=group) if extra.cols == scheme.group_size else extra
-        for extra in scheme.extras
+        attrs.evolve(extra, cols=group) if extra.cols == scheme.group_size else extra for extra in scheme.extras
     )
     return attrs.evolve(scheme, group_size=group, extras=extras)
 
 
 def _refused(name: str, tensor_size: int, what: str, rule: str) -> UnsupportedError:
-    way_out = (
-        "use a smaller one, pipeline stages or expert parallelism"
-        if tensor_size > 1
-        else "vLLM cannot load it"
-    )
+    way_out = "use a smaller one, pipeline stages or expert parallelism" if tensor_size > 1 else "vLLM cannot load it"
     message = f"tensor_parallel_size is {tensor_size}: a rank has {what} of {name}, which {rule}; {way_out}"
     return UnsupportedError(message, field="tensor_parallel_size", value=tensor_size)

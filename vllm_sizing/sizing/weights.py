@@ -96,9 +96,7 @@ def weights_of(
             if number:
                 parts[stage][label] = parts[stage].get(label, 0) + single * number
     return tuple(
-        StageWeights(
-            num_bytes=sum(stage.values()), parts=tuple(sorted(stage.items(), key=lambda item: -item[1]))
-        )
+        StageWeights(num_bytes=sum(stage.values()), parts=tuple(sorted(stage.items(), key=lambda item: -item[1])))
         for stage in parts
     )
 
@@ -162,9 +160,7 @@ def tensor_bytes(tensor: WeightTensor, layout: Layout, loading: Loading) -> int:
     return num_experts * total
 
 
-def _online_scheme(
-    tensor: WeightTensor, online: tuple[Scheme | None, Scheme | None, Scheme | None]
-) -> Scheme | None:
+def _online_scheme(tensor: WeightTensor, online: tuple[Scheme | None, Scheme | None, Scheme | None]) -> Scheme | None:
     if tensor.role != "experts":
         return online[0]
     return online[1] if tensor.shard.axis == 1 else online[2]
@@ -178,9 +174,7 @@ def _padded(tensor: WeightTensor, scheme: Scheme, rows: int, cols: int, loading:
         if rule == scheme.padding:
             if tensor.shard.axis == 1:
                 num_parts = len(tensor.shard.parts)
-                return num_parts * round_up(rows // num_parts, intermediate_multiple), round_up(
-                    cols, hidden_multiple
-                )
+                return num_parts * round_up(rows // num_parts, intermediate_multiple), round_up(cols, hidden_multiple)
             return round_up(rows, hidden_multiple), round_up(cols, intermediate_multiple)
     return rows, cols
 

@@ -179,9 +179,7 @@ def _cache_reads(model: ModelSpec, layout: Layout, settings: CacheSettings) -> l
             heads = ceil_div(layer.num_heads, layout.tensor)
             flops = 2.0 * heads * (layer.head_size + layer.kv_lora_rank)
             share = layout.decode_context
-            reads.append(
-                CacheRead(bytes_per_token=per_token * number / share, flops_per_token=flops * number / share)
-            )
+            reads.append(CacheRead(bytes_per_token=per_token * number / share, flops_per_token=flops * number / share))
         elif isinstance(layer, CompressedMla):
             size = dict(layer.bytes_per_state)
             per_state = size.get(settings.kv_cache_dtype, size.get("", 0))
@@ -197,17 +195,9 @@ def _cache_reads(model: ModelSpec, layout: Layout, settings: CacheSettings) -> l
     return reads
 
 
-def _attention_read(
-    layer: FullAttention, number: float, layout: Layout, settings: CacheSettings
-) -> CacheRead:
+def _attention_read(layer: FullAttention, number: float, layout: Layout, settings: CacheSettings) -> CacheRead:
     heads = ceil_div(layer.num_heads or layer.num_kv_heads, layout.tensor)
-    span = (
-        layer.window
-        if isinstance(layer, SlidingWindow)
-        else layer.chunk
-        if isinstance(layer, ChunkedLocal)
-        else 0
-    )
+    span = layer.window if isinstance(layer, SlidingWindow) else layer.chunk if isinstance(layer, ChunkedLocal) else 0
     share = layout.decode_context
     return CacheRead(
         bytes_per_token=attention_token_bytes(layer, settings) * number / share,

@@ -164,9 +164,7 @@ class EngineArgs:
     mm_processor_kwargs: Any = _mapping()
     skip_mm_profiling: bool | None = _switch()
     mm_encoder_only: bool | None = _switch()
-    mm_encoder_tp_mode: str | None = attrs.field(
-        default=None, validator=one_of("weights", "data", or_none=True)
-    )
+    mm_encoder_tp_mode: str | None = attrs.field(default=None, validator=one_of("weights", "data", or_none=True))
     hf_overrides: Any = _mapping()
     # parallel layout
     tensor_parallel_size: int | None = _int()
@@ -188,9 +186,7 @@ class EngineArgs:
     num_gpu_blocks_override: int | None = _int()
     enable_prefix_caching: bool | None = _switch()
     disable_hybrid_kv_cache_manager: bool | None = _switch()
-    mamba_cache_mode: str | None = attrs.field(
-        default=None, validator=one_of("none", "all", "align", or_none=True)
-    )
+    mamba_cache_mode: str | None = attrs.field(default=None, validator=one_of("none", "all", "align", or_none=True))
     mamba_cache_dtype: str | None = attrs.field(
         default=None, validator=one_of("auto", "float16", "bfloat16", "float32", or_none=True)
     )

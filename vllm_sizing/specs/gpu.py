@@ -55,9 +55,7 @@ class GpuSpec:
     memory_bandwidth_bytes_per_s: float | None = attrs.field(default=None, validator=above_zero_or_none)
     peak_flops: tuple[tuple[str, float], ...] = ()
     compute_capability: tuple[int, int] | None = None
-    link: str = attrs.field(
-        default="pcie", validator=one_of("nvlink", "pcie", "none", "xgmi", "roce", "xelink", "ici")
-    )
+    link: str = attrs.field(default="pcie", validator=one_of("nvlink", "pcie", "none", "xgmi", "roce", "xelink", "ici"))
     link_bytes_per_s: float | None = attrs.field(default=None, validator=above_zero_or_none)
     pcie_bytes_per_s: float | None = attrs.field(default=None, validator=above_zero_or_none)
     tdp_w: float | None = None

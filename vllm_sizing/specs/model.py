@@ -252,13 +252,7 @@ class CompressedMla:
 
 
 CacheLayer = (
-    FullAttention
-    | SlidingWindow
-    | ChunkedLocal
-    | MlaAttention
-    | RecurrentState
-    | CrossAttention
-    | CompressedMla
+    FullAttention | SlidingWindow | ChunkedLocal | MlaAttention | RecurrentState | CrossAttention | CompressedMla
 )
 
 

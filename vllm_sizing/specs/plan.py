@@ -284,11 +284,7 @@ class Plan:
         GPUs that the plan uses over all nodes: one rank each.
         """
         args = self.engine_args
-        return (
-            (args.tensor_parallel_size or 1)
-            * (args.pipeline_parallel_size or 1)
-            * (args.data_parallel_size or 1)
-        )
+        return (args.tensor_parallel_size or 1) * (args.pipeline_parallel_size or 1) * (args.data_parallel_size or 1)
 
     def _repr_html_(self) -> str:
         from vllm_sizing.render.html import fragment
