@@ -12,6 +12,7 @@ _MODULES = {
         "MistralModel", "Phi3ForCausalLM", "Qwen2ForCausalLM", "Qwen2Model", "Qwen3ForCausalLM",
         "TeleChat3ForCausalLM",
     ),
+    "cohere": ("Cohere2ForCausalLM", "Cohere2MoeForCausalLM", "CohereForCausalLM"),
     "deepseek": (
         "AXK1ForCausalLM", "DeepseekForCausalLM", "DeepseekV2ForCausalLM", "DeepseekV32ForCausalLM",
         "DeepseekV3ForCausalLM", "Glm4MoeLiteForCausalLM", "GlmMoeDsaForCausalLM",
@@ -31,6 +32,7 @@ _MODULES = {
         "GraniteSWAForCausalLM",
     ),
     "mixtral": ("MixtralForCausalLM", "PhiMoEForCausalLM"),
+    "olmoe": ("OlmoeForCausalLM",),
     "qwen_moe": ("Qwen2MoeForCausalLM", "Qwen3MoeForCausalLM"),
 }  # fmt: skip
 
