@@ -92,4 +92,5 @@ def parse_tokens(text: str) -> int:
         raise InvalidValueError(message, field="tokens", value=text)
     whole, _, fraction = digits.partition(".")
     scale = _TOKEN_SUFFIX[suffix]
-    return int(whole) * scale + int(fraction) * scale // 10 ** len(fraction)
+    tail: int = int(fraction) * scale // 10 ** len(fraction)
+    return int(whole) * scale + tail

@@ -77,7 +77,7 @@ def derived_max_model_len(config: Config, *, default: int = DEFAULT_MAX_MODEL_LE
 
     Source: vLLM 0.33 ``config/model.py:_get_and_verify_max_len``.
     """
-    found = [length for key in _LENGTH_KEYS if (length := config.integer(key, default=None, maximum=2**40)) is not None]
+    found = [config.required(key) for key in _LENGTH_KEYS if config.has(key)]
     length: float = min(found, default=default)
     parameters = rope_parameters(config)
     kind = rope_type(parameters) if not isinstance(parameters.data.get("full_attention"), dict) else "default"

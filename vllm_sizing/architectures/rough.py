@@ -22,7 +22,7 @@ WIDTH_OVER_DEPTH = 110
 LAYER_WEIGHTS_OVER_SQUARED_WIDTH = 12.5
 
 
-def model_from_params(params_b: float, *, name: str = "") -> ModelSpec:
+def model_from_params(params_b: object, *, name: str = "") -> ModelSpec:
     """
     A dense 16-bit model of so many billions of weights.
 
@@ -35,8 +35,7 @@ def model_from_params(params_b: float, *, name: str = "") -> ModelSpec:
     >>> model_from_params(8).rough, round(model_from_params(8).num_parameters / 1e9, 1)
     (True, 8.0)
     """
-    number = isinstance(params_b, (int, float)) and not isinstance(params_b, bool)
-    if not number or not 0.05 <= params_b <= MOST_BILLIONS:
+    if isinstance(params_b, bool) or not isinstance(params_b, (int, float)) or not 0.05 <= params_b <= MOST_BILLIONS:
         message = f"params_b is {params_b!r}; it must be billions of weights, from 0.05 to {MOST_BILLIONS:,.0f}"
         raise InvalidValueError(message, field="params_b", value=params_b)
     wanted = int(params_b * 10**9)

@@ -22,7 +22,6 @@ from vllm_sizing.specs.plan import Estimate, KvCache, KvGroup
 from vllm_sizing.specs.request import Policy
 from vllm_sizing.specs.workload import Workload
 
-
 SAFE, RISKY = 0.1, 1 / 3
 
 

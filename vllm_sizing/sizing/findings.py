@@ -62,7 +62,10 @@ def _about_hardware(best: Candidate, question: Question) -> Iterator[Finding]:
                 f"{format_gib(gpu.free_memory_bytes)} are free but vLLM asks for {format_gib(requested)}: "
                 "it refuses to start"
             ),
-            hint=f"free the GPU or set gpu_memory_utilization to {gpu.free_memory_bytes / gpu.memory_bytes:.2f} or less",
+            hint=(
+                "free the GPU or set gpu_memory_utilization to "
+                f"{int(gpu.free_memory_bytes / gpu.memory_bytes * 100) / 100:.2f} or less"
+            ),
         )
     if layout.tensor > 1 and (cluster.interconnect or gpu.link) in ("pcie", "none") and gpu.vendor == "nvidia":
         yield Finding(
@@ -80,7 +83,9 @@ def _about_fit(best: Candidate, question: Question) -> Iterator[Finding]:
         yield Finding(
             code=f"does-not-fit-{evaluation.refusal}",
             severity="error",
-            message=f"{_REFUSALS[evaluation.refusal]} ({format_gib(max(evaluation.shortfall_bytes, 0))} missing per GPU)",
+            message=(
+                f"{_REFUSALS[evaluation.refusal]} ({format_gib(max(evaluation.shortfall_bytes, 0))} missing per GPU)"
+            ),
             hint="see the alternatives",
         )
     elif evaluation.oom_risk == "medium":

@@ -86,7 +86,7 @@ def online_schemes_for(model: ModelSpec, quantization: str | None, rules: Rules)
         UnsupportedError: The release does not know the method, or the checkpoint has another.
     """
     if quantization is None:
-        return _online("experts_int8") if model.quantization == "experts_int8" else None
+        return None
     word = quantization.lower()
     if model.quantization is not None:
         if word == model.quantization or word in _CONFIRMS.get(model.quantization, ()):
@@ -205,7 +205,9 @@ def expert_padding(model: ModelSpec, gpu: GpuSpec, rules: Rules, layout: Layout)
     if capability is None or not model.num_experts:
         return ()
     padding = {scheme.padding for scheme in stored_schemes(model) if scheme.padding}
-    found = ((rule, *expert_multiples(rule, capability, rules.version)) for rule in sorted({*padding, "plain"}))
+    if "experts_not_silu" not in model.traits:
+        padding.add("plain")
+    found = ((rule, *expert_multiples(rule, capability, rules.version)) for rule in sorted(padding))
     return tuple(multiples for multiples in found if multiples[1:] != (1, 1))
 
 

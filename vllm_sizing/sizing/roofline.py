@@ -150,7 +150,7 @@ def distinct_experts(total: int, chosen: int, tokens: float, routing: float = 1.
 def _pnorm(first: float, second: float) -> float:
     if first <= 0 or second <= 0:
         return max(first, second)
-    return math.pow(first**PNORM + second**PNORM, 1.0 / PNORM)
+    return math.pow(math.pow(first, PNORM) + math.pow(second, PNORM), 1.0 / PNORM)
 
 
 @attrs.frozen

@@ -86,7 +86,7 @@ def prepare(
     check_layout(model, layout, rules)
     dtype = resolve_dtype(model, gpu, args)
     online = online_schemes_for(model, args.quantization, rules)
-    check_method(model, args.quantization, gpu, rules)
+    check_method(model, args.quantization, gpu, rules, layout)
     kv_cache_dtype = resolve_kv_cache_dtype(model, args, rules, dtype)
     sparse = any(isinstance(layer, MlaAttention) and layer.indexer_bytes_per_token for layer in model.cache_layers)
     pooling = (args.runner or "auto") == "pooling" or (args.runner in (None, "auto") and model.runner == "pooling")

@@ -141,6 +141,8 @@ def tensor_bytes(tensor: WeightTensor, layout: Layout, loading: Loading) -> int:
     if scheme is None and loading.online is not None and tensor.quantizable:
         scheme = _online_scheme(tensor, loading.online)
     if scheme is None:
+        if tensor.role == "experts":
+            shape = (shape[0], *_padded(tensor, "plain", shape[1], shape[2], loading))
         elements = prod(shape)
         if tensor.per_batched_token:
             elements *= loading.max_num_batched_tokens
@@ -149,7 +151,7 @@ def tensor_bytes(tensor: WeightTensor, layout: Layout, loading: Loading) -> int:
     if tensor.role == "experts":
         num_experts, rows, cols = shape
         if scheme.padding:
-            rows, cols = _padded(tensor, scheme, rows, cols, loading)
+            rows, cols = _padded(tensor, scheme.padding, rows, cols, loading)
         scheme = fitted(scheme, tensor, (num_experts, rows, cols), tensor_size)
     else:
         rows, cols = shape
@@ -166,12 +168,12 @@ def _online_scheme(tensor: WeightTensor, online: tuple[Scheme | None, Scheme | N
     return online[1] if tensor.shard.axis == 1 else online[2]
 
 
-def _padded(tensor: WeightTensor, scheme: Scheme, rows: int, cols: int, loading: Loading) -> tuple[int, int]:
+def _padded(tensor: WeightTensor, padding: str, rows: int, cols: int, loading: Loading) -> tuple[int, int]:
     """
     Rows and columns of an expert as its kernel wants them.
     """
     for rule, intermediate_multiple, hidden_multiple in loading.expert_padding:
-        if rule == scheme.padding:
+        if rule == padding:
             if tensor.shard.axis == 1:
                 num_parts = len(tensor.shard.parts)
                 return num_parts * round_up(rows // num_parts, intermediate_multiple), round_up(cols, hidden_multiple)
