@@ -65,9 +65,7 @@ def test_versions_are_read_with_and_without_their_trimmings(version, release):
     assert flag_table(version).release == release
 
 
-@pytest.mark.parametrize(
-    "version", ["0.34.0", "0.7.3", "1.0.0", "", "latest", "0.33.0; rm -rf /", "\u0660.33.0"]
-)
+@pytest.mark.parametrize("version", ["0.34.0", "0.7.3", "1.0.0", "", "latest", "0.33.0; rm -rf /", "\u0660.33.0"])
 def test_versions_that_nobody_knows_are_refused(version):
     with pytest.raises(InvalidValueError, match=r"flags are known from 0\.8\.0 to 0\.33\.0"):
         flag_table(version)
@@ -113,6 +111,8 @@ def test_every_removed_flag_says_what_to_write_instead():
         ("moe_backend", "flashinfer-CUTLASS", "flashinfer_cutlass"),
         ("compilation_config", '{"max_cudagraph_capture_size": 1k}', {"max_cudagraph_capture_size": 1000}),
         ("compilation_config", '{"backend": "1k"}', {"backend": "1k"}),
+        ("compilation_config", '{"compile_sizes": ["8", "x"]}', {"compile_sizes": [8, "x"]}),
+        ("compilation_config", '{"compile_sizes": 8}', {"compile_sizes": 8}),
         ("hf_overrides", "word", "word"),
         ("allowed_origins", '["*"]', ["*"]),
     ],

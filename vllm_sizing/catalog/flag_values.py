@@ -86,7 +86,7 @@ def write_value(flag: Flag, value: Any, release: Release) -> tuple[str, ...]:
     ('0.9',)
     """
     if flag.kind in MANY:
-        return tuple(str(item) for item in value)
+        return (value,) if isinstance(value, str) else tuple(str(item) for item in value)
     check_value(flag, value, release)
     if flag.kind == "tokens_or_auto" and value == -1:
         return ("auto",)
