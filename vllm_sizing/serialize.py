@@ -40,6 +40,11 @@ def plan_to_dict(plan: Plan, *, full: bool = False) -> dict[str, Any]:
 
     Raises:
         InvalidValueError: A number is infinite or not a number, which JSON cannot say.
+
+    >>> import vllm_sizing as vs
+    >>> plan = vs.plan(vs.load_model("Qwen/Qwen3-8B"), vs.find_gpu("h100-sxm"))
+    >>> plan_to_dict(plan)["kv_cache"]["size_tokens"] == plan.kv_cache.size_tokens
+    True
     """
     data: dict[str, Any] = _plain(plan)
     if not full:
@@ -55,6 +60,11 @@ def plan_from_dict(data: Mapping[str, Any]) -> Plan:
 
     Raises:
         InvalidValueError: With every fault, each as ``message @ $.path``.
+
+    >>> import vllm_sizing as vs
+    >>> plan = vs.plan(vs.load_model("Qwen/Qwen3-8B"), vs.find_gpu("h100-sxm"))
+    >>> plan_from_dict(plan_to_dict(plan, full=True)) == plan
+    True
     """
     model = data.get("model")
     if isinstance(model, Mapping) and "tensors" not in model:
@@ -87,6 +97,17 @@ def request_from_dict(data: Mapping[str, Any]) -> PlanRequest:
     """
     request: PlanRequest = _structure(data, PlanRequest)
     return request
+
+
+def to_plain(value: Any) -> Any:
+    """
+    Any of the API's values, or several, as plain data.
+
+    >>> from vllm_sizing.specs.workload import LatencyTarget
+    >>> to_plain([LatencyTarget(ttft_ms=500)])
+    [{'ttft_ms': 500, 'tpot_ms': None, 'e2el_ms': None}]
+    """
+    return _plain(value)
 
 
 def _plain(value: Any, *, sparse: bool = False) -> Any:
@@ -171,14 +192,13 @@ def _unknown(key: str, cls: type) -> str:
 @cache
 def _converter() -> Converter:
     from cattrs import Converter
-    from cattrs.strategies import configure_tagged_union
 
     converter = Converter(forbid_extra_keys=True, detailed_validation=True)
     for kind, words in ((bool, "true or false"), (int, "an integer"), (float, "a number"), (str, "text")):
         converter.register_structure_hook(kind, partial(_primitive, kind, words))
     converter.register_structure_hook_func(lambda kind: kind is object, lambda value, _: _frozen(value))
     converter.register_structure_hook_factory(attrs.has, partial(_class_hook, converter))
-    configure_tagged_union(CacheLayer, converter, tag_name=_TAG)
+    converter.register_structure_hook(CacheLayer, partial(_cache_layer, converter))
     return converter
 
 
@@ -197,6 +217,14 @@ def _refusal(value: Any, words: str) -> InvalidValueError:
     from reprlib import repr as short
 
     return InvalidValueError(f"{short(value)} is not {words}", value=value)
+
+
+def _cache_layer(converter: Converter, value: Any, _: Any) -> Any:
+    classes = {cls.__name__: cls for cls in get_args(CacheLayer)}
+    kind = value.get(_TAG) if isinstance(value, Mapping) else None
+    if kind not in classes:
+        raise _refusal(kind, f"the type of a cache layer; these are {', '.join(classes)}")
+    return converter.structure({name: item for name, item in value.items() if name != _TAG}, classes[kind])
 
 
 def _class_hook(converter: Converter, cls: Any) -> Any:

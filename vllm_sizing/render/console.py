@@ -61,6 +61,11 @@ def to_text(
         explain: Every reason in full, and what each estimate rests on.
 
         ascii_only: For terminals and logs that know nothing else.
+
+    >>> import vllm_sizing as vs
+    >>> plan = vs.plan(vs.load_model("Qwen/Qwen3-8B"), vs.find_gpu("h100-sxm"))
+    >>> to_text(plan).split()[0]
+    'FITS'
     """
     page = _Page(max(NARROWEST, width), color=color, ascii_only=ascii_only)
     _head(page, plan)
@@ -77,7 +82,15 @@ def to_text(
         page.rows([*report.basis(plan), *picture.basis(plan)])
     _findings(page, plan)
     _alternatives(page, plan)
-    return page.text() + _command(plan)
+    return page.text() + (f"\n{_command(plan, ascii_only=ascii_only)}" if plan.fits else "")
+
+
+def _command(plan: Plan, *, ascii_only: bool) -> str:
+    """
+    As it is, not wrapped and without frame, so that it can be copied.
+    """
+    text = report.command_text(plan)
+    return "No command: ASCII cannot write it.\n" if ascii_only and not text.isascii() else text
 
 
 class _Page:
@@ -148,10 +161,7 @@ class _Page:
         """
         Label, value and remark side by side, or the remark below where there is little room.
         """
-        cells = [
-            (self.words(row.label), self.words(row.value, "bold"), self.words(row.remark, "dim"))
-            for row in rows
-        ]
+        cells = [(self.words(row.label), self.words(row.value, "bold"), self.words(row.remark, "dim")) for row in rows]
         label = max((row[0].cell_len for row in cells), default=0)
         value = min(_WIDEST_VALUE, max((row[1].cell_len for row in cells), default=0))
         if self.width - 3 * _GAP - label - value >= _LEAST_REMARK:
@@ -308,15 +318,3 @@ def _alternatives(page: _Page, plan: Plan) -> None:
     for number, change, gives in others:
         words = Text.assemble(page.words(change, "bold"), "\n", page.words(gives, "dim"))
         page.grid([(page.words(number), words)], (2,))
-
-
-def _command(plan: Plan) -> str:
-    """
-    As it is, not wrapped and without frame, so that it can be copied.  One that fails is not offered.
-    """
-    if not plan.fits:
-        return ""
-    from vllm_sizing.render.command import command
-
-    lines = command(plan).splitlines()
-    return "\n" + "".join(report.clean(line) + "\n" for line in lines)

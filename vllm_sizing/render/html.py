@@ -66,6 +66,11 @@ _STYLE = """
 def fragment(plan: Plan) -> str:
     """
     The plan as a self-contained piece of HTML, for ``_repr_html_``.
+
+    >>> import vllm_sizing as vs
+    >>> plan = vs.plan(vs.load_model("Qwen/Qwen3-8B"), vs.find_gpu("h100-sxm"))
+    >>> fragment(plan).startswith('<div class="vllm-sizing"><pre>FITS')
+    True
     """
     from vllm_sizing.render.console import to_text
 
@@ -111,9 +116,7 @@ def _memory(plan: Plan) -> str:
     bar = "".join(_stretch(part, total) for part in parts)
     place, words = picture.end_of_gpu(plan)
     end = f'<div class="end" style="margin-left:{100 * place:.2f}%">{escape(words)}</div>' if words else ""
-    heads = (
-        '<tr><th></th><th></th><th class="num">GiB</th><th class="num">% GPU</th><th>80 % interval</th></tr>'
-    )
+    heads = '<tr><th></th><th></th><th class="num">GiB</th><th class="num">% GPU</th><th>80 % interval</th></tr>'
     lines = []
     for part in parts:
         swatch = f'<i style="background:{_FILLS[part.key][0]}"></i>'
@@ -168,9 +171,6 @@ def _ways_out(plan: Plan) -> str:
     The command if it would start, else what would.
     """
     if plan.fits:
-        from vllm_sizing.render.command import command
-
-        lines = "\n".join(report.clean(line) for line in command(plan).splitlines())
-        return _section("Command", "", f'<pre class="command">{escape(lines)}</pre>')
+        return _section("Command", "", f'<pre class="command">{escape(report.command_text(plan))}</pre>')
     rows = report.alternatives(plan)
     return _section("What would fit", "best first, each planned", _table(rows)) if rows else ""

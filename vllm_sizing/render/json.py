@@ -21,5 +21,13 @@ def json(plan: Plan, *, full: bool = False) -> str:
 
     Args:
         full: With the model's tensors and cache layers, so that `plan_from_dict` can read it back.
+
+    Raises:
+        InvalidValueError: A number is infinite or not a number, which JSON cannot say.
+
+    >>> import vllm_sizing as vs
+    >>> plan = vs.plan(vs.load_model("Qwen/Qwen3-8B"), vs.find_gpu("h100-sxm"))
+    >>> json(plan).splitlines()[1]
+    '  "fits": true,'
     """
     return dumps(plan_to_dict(plan, full=full), indent=2, allow_nan=False) + "\n"

@@ -45,20 +45,10 @@ def segments(plan: Plan) -> list[Segment]:
         Segment("weights", "Weights", memory.weights_bytes_per_gpu, weights),
         Segment("lora", "LoRA slots", memory.lora_bytes, weights),
         Segment("draft", "Draft model", memory.draft_bytes, weights),
-        _modelled(
-            "activation",
-            "Activation peak",
-            memory.activation_peak_bytes,
-            memory.activation_peak_bytes_interval,
-        ),
-        _modelled("outside", "Outside PyTorch", memory.non_torch_bytes, memory.non_torch_bytes_interval),
-        _modelled("graphs", "CUDA graphs", memory.cuda_graph_bytes, memory.cuda_graph_bytes_interval),
-        _modelled(
-            "kv",
-            "KV cache" if plan.kv_cache.groups else "No use for it",
-            memory.kv_cache_bytes,
-            memory.kv_cache_bytes_interval,
-        ),
+        _modelled(plan, "activation", "Activation peak", "activation_peak_bytes"),
+        _modelled(plan, "outside", "Outside PyTorch", "non_torch_bytes"),
+        _modelled(plan, "graphs", "CUDA graphs", "cuda_graph_bytes"),
+        _modelled(plan, "kv", "KV cache" if plan.kv_cache.groups else "No use for it", "kv_cache_bytes"),
         Segment("others", "Other processes", others, "exact"),
     ]
     left = memory.total_bytes - sum(part.num_bytes for part in parts)
@@ -66,20 +56,23 @@ def segments(plan: Plan) -> list[Segment]:
     return [part for part in parts if part.num_bytes > 0]
 
 
-def _modelled(key: str, label: str, num_bytes: int, estimate: Estimate) -> Segment:
-    quality = "given" if estimate.low == estimate.high else "modelled"
-    return Segment(key, label, max(0, num_bytes), quality, estimate)
+def _modelled(plan: Plan, key: str, label: str, name: str) -> Segment:
+    estimate: Estimate = getattr(plan.memory, f"{name}_interval")
+    quality = "rough" if plan.model.rough else "modelled"
+    if estimate.low == estimate.high:
+        quality = "given"
+    return Segment(key, label, max(0, getattr(plan.memory, name)), quality, estimate)
 
 
 def weight_parts(plan: Plan) -> list[Row]:
     """
-    The weights by part of the model: name, GiB, share of the GPU.
+    The weights by part of the model: name, GiB, share of the GPU.  What rounds to 0.00 is left out.
     """
     memory = plan.memory
     return [
         Row(clean(part.name), gib(part.num_bytes), share(part.num_bytes, memory.total_bytes))
         for part in memory.weight_parts
-        if part.num_bytes
+        if gib(part.num_bytes) != gib(0)
     ]
 
 
@@ -87,10 +80,10 @@ def certainty(segment: Segment) -> str:
     """
     How sure a part is, in words.
     """
-    if segment.quality == "modelled" and segment.interval is not None:
-        low, high = (max(0.0, end) for end in (segment.interval.low, segment.interval.high))
-        return f"modelled, {gib(low)} to {gib(high)}"
-    return segment.quality
+    if segment.interval is None or segment.quality == "given":
+        return segment.quality
+    low, high = (max(0.0, end) for end in (segment.interval.low, segment.interval.high))
+    return f"{segment.quality}, {gib(low)} to {gib(high)}"
 
 
 def end_of_gpu(plan: Plan) -> tuple[float, str]:
@@ -144,6 +137,4 @@ def basis(plan: Plan) -> list[Row]:
     """
     What each estimate rests on.
     """
-    return [
-        Row(part.label, part.quality, clean(part.interval.basis)) for part in segments(plan) if part.interval
-    ]
+    return [Row(part.label, part.quality, clean(part.interval.basis)) for part in segments(plan) if part.interval]

@@ -10,6 +10,7 @@ import math
 from json import dumps
 from typing import TYPE_CHECKING, NamedTuple
 
+from vllm_sizing.errors import SizingError
 from vllm_sizing.specs.engine import thaw
 from vllm_sizing.units import GIB, format_gib
 
@@ -39,9 +40,7 @@ def clean(text: str) -> str:
     """
     if text.isprintable():
         return text
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text
-    )
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
 
 
 def model_name(plan: Plan) -> str:
@@ -152,7 +151,8 @@ def capacity(plan: Plan) -> list[Row]:
     if kv.size_tokens <= 0:
         return [Row("KV cache", "none", "no memory is left for it"), one, dtype]
     size = kv.size_tokens_interval
-    sure = "exact" if size.low == size.high else f"modelled, {size.low:,.0f} to {size.high:,.0f}"
+    quality = "rough" if plan.model.rough else "modelled"
+    sure = "exact" if size.low == size.high else f"{quality}, {size.low:,.0f} to {size.high:,.0f}"
     wanted = "" if workload.request_rate else f"; {workload.concurrency:,} wanted"
     each = f"of the workload's {workload.tokens_per_request:,} tokens"
     growth = kv.bytes_per_token
@@ -166,16 +166,12 @@ def capacity(plan: Plan) -> list[Row]:
         Row(
             "One GiB of cache",
             _counted(GIB // growth, "token") if growth else "any length",
-            f"{growth / 1024:,.1f} KiB per token and GPU"
-            if growth
-            else "requests do not grow with their tokens",
+            f"{growth / 1024:,.1f} KiB per token and GPU" if growth else "requests do not grow with their tokens",
         ),
         dtype,
     ]
     if kv.max_num_seqs_limit is not None:
-        rows.append(
-            Row("Recurrent states", _counted(kv.max_num_seqs_limit, "request"), "at most, one state each")
-        )
+        rows.append(Row("Recurrent states", _counted(kv.max_num_seqs_limit, "request"), "at most, one state each"))
     if len(kv.groups) > 1:
         rows += [
             Row(
@@ -194,8 +190,7 @@ def performance_title(plan: Plan) -> str:
     """
     if plan.performance is None:
         return "not estimated"
-    speed = plan.performance
-    return f"modelled, 80 % intervals; {speed.num_running:,} running, limited by {clean(speed.limit)}"
+    return f"modelled, 80 % intervals; limited by {clean(plan.performance.limit)}"
 
 
 def performance(plan: Plan) -> list[Row]:
@@ -210,7 +205,7 @@ def performance(plan: Plan) -> list[Row]:
         _time("Time to first token", speed.ttft_ms),
         _time("Time per output token", speed.tpot_ms, each),
         _time("Whole request", speed.e2el_ms),
-        _rate("Output, all requests", speed.output_tokens_per_s, "tokens/s"),
+        _rate("Output, all requests", speed.output_tokens_per_s, "tokens/s", f"; {speed.num_running:,} running"),
         _rate("Prompts alone", speed.prefill_tokens_per_s, "tokens/s", "; one replica"),
         _rate("Requests", speed.requests_per_s, "per s"),
     ]
@@ -240,8 +235,8 @@ def flags(plan: Plan, *, explain: bool) -> list[Row]:
 
 
 def _value(value: object) -> str:
-    if isinstance(value, bool):
-        return "on" if value else "off"
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "on", False: "off"}[value]
     plain = thaw(value)
     return str(plain) if isinstance(plain, (str, int, float)) else dumps(plain)
 
@@ -284,6 +279,20 @@ def alternatives(plan: Plan) -> list[Row]:
         )
         rows.append(Row(f"{number}.", clean(other.change), gives))
     return rows
+
+
+def command_text(plan: Plan) -> str:
+    """
+    The command, safe to print; why there is none, if it cannot be written.
+    """
+    # Here, because it loads the table of vLLM's flags, and a plan that does not fit has no command.
+    from vllm_sizing.render.command import command
+
+    try:
+        text = command(plan)
+    except SizingError as error:
+        text = f"No command: {error.message}"
+    return "".join(f"{clean(line)}\n" for line in text.splitlines())
 
 
 def figure(value: float) -> str:
