@@ -83,6 +83,7 @@ def prepare(
     Raises:
         UnsupportedError: vLLM would refuse them.
     """
+    check_modelled(args)
     check_layout(model, layout, rules)
     dtype = resolve_dtype(model, gpu, args)
     online = online_schemes_for(model, args.quantization, rules)
@@ -177,7 +178,7 @@ def _capture_sizes(
     given = args.cudagraph_capture_sizes or config.get("cudagraph_capture_sizes")
     if given is not None:
         return tuple(sorted({size for size in given if isinstance(size, int) and 0 < size <= tokens}))
-    if config.get("cudagraph_mode") == "NONE" or config.get("mode") == 0:
+    if config.get("cudagraph_mode") == "NONE" or config.get("mode") == 0 or args.optimization_level == 0:
         return ()
     largest = args.max_cudagraph_capture_size or config.get("max_cudagraph_capture_size")
     if largest is None and "attention_sinks" in model.traits and rules.version >= (0, 10, 1):
@@ -190,6 +191,17 @@ def _capture_sizes(
         largest=largest,
         blackwell=(gpu.compute_capability or (0, 0))[0] == 10,
     )
+
+
+def check_modelled(args: EngineArgs) -> None:
+    """
+    Refuse what changes memory in a way that nobody has modelled, instead of planning without it.
+    """
+    for name in ("mm_encoder_only", "kv_cache_dtype_skip_layers", "prefill_context_parallel_size"):
+        value = getattr(args, name)
+        if value not in (None, False, 1, ()):
+            message = f"{name} is {value!r}, which is not modelled; leave it unset"
+            raise UnsupportedError(message, field=name, value=value)
 
 
 def check_layout(model: ModelSpec, layout: Layout, rules: Rules) -> None:
