@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from vllm_sizing.architectures.formats.libraries import bitsandbytes_scheme
-from vllm_sizing.architectures.formats.schemes import eight_bits, microscaled, nvfp4
+from vllm_sizing.architectures.formats.schemes import bitsandbytes, eight_bits, microscaled, nvfp4
 from vllm_sizing.errors import UnsupportedError
 from vllm_sizing.sizing.defaults import Rules, Version
 from vllm_sizing.sizing.kernels import (
@@ -58,7 +57,7 @@ def online_schemes(method: str) -> Online:
     elif method in ("mxfp8", "mxfp4"):
         scheme = microscaled(method, int(method[-1]))
     elif method == "bitsandbytes":
-        scheme = bitsandbytes_scheme()
+        scheme = bitsandbytes()
     elif method == "nvfp4_per_token":
         experts = nvfp4(method, input_scales=False)
         scales = (Extra(name="weight_scale_2"), Extra(name="input_scale"))

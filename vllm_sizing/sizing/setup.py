@@ -199,7 +199,7 @@ def check_modelled(args: EngineArgs) -> None:
     """
     for name in ("mm_encoder_only", "kv_cache_dtype_skip_layers", "prefill_context_parallel_size"):
         value = getattr(args, name)
-        if value not in (None, False, 1, ()):
+        if value and not (value == 1 and value is not True):
             message = f"{name} is {value!r}, which is not modelled; leave it unset"
             raise UnsupportedError(message, field=name, value=value)
 

@@ -91,9 +91,7 @@ class Cluster:
     gpu: GpuSpec
     num_gpus: int = attrs.field(default=1, validator=positive)
     num_nodes: int = attrs.field(default=1, validator=positive)
-    interconnect: str | None = attrs.field(
-        default=None, validator=attrs.validators.optional(attrs.validators.in_(("nvlink", "pcie", "unknown")))
-    )
+    interconnect: str | None = attrs.field(default=None, validator=one_of("nvlink", "pcie", "unknown", or_none=True))
     network_bytes_per_s: float | None = None
 
     @property
