@@ -53,6 +53,14 @@ class Stack:
     num_experts: int = 0
     num_experts_per_token: int = 0
 
+    def with_experts(self, moe: Moe | None) -> Stack:
+        """
+        The same stack, with the numbers of its experts.
+        """
+        if moe is None:
+            return self
+        return attrs.evolve(self, num_experts=moe.num_experts, num_experts_per_token=moe.top_k)
+
 
 def read_attention(text: Config) -> Attention:
     """

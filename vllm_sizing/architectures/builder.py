@@ -72,6 +72,14 @@ class Builder:
         self.draft: Draft | None = None
         self._rope_keys: set[object] = set()
 
+    def beside(self) -> Builder:
+        """
+        A builder for a draft: it collects on its own but shares the rotary tables.
+        """
+        other = Builder(self.config, self.quantization)
+        other._rope_keys = self._rope_keys
+        return other
+
     # --- tensors ---
 
     def add(self, name: str, shape: tuple[int, ...], **facts: Any) -> None:
@@ -395,7 +403,7 @@ class Builder:
             self.attention_scales(name, layers)
             return
         windows = windows or {}
-        common = {
+        common: dict[str, Any] = {
             "num_heads": num_heads,
             "num_kv_heads": num_kv_heads,
             "head_size": head_size,

@@ -117,7 +117,7 @@ def _add_experts(builder: Builder, layer: str, stack: Stack, first_dense: int) -
         f"{layer}.mlp", stack.hidden, text.integer("prefix_dense_intermediate_size", default=width),
         layers=tuple(at for at in stack.layers if kinds[at] == "dense"),
     )  # fmt: skip
-    return attrs.evolve(stack, num_experts=moe.num_experts, num_experts_per_token=moe.top_k)
+    return stack.with_experts(moe)
 
 
 def build(checkpoint: Checkpoint) -> ModelSpec:

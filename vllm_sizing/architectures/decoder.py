@@ -1,21 +1,23 @@
 """
-Dense decoders: what their model classes have in common, and the switches by which they differ.
+Decoders: what their model classes have in common, and the switches by which they differ.
 
 A family is a `Style` per model class; everything it does not say is as in Llama.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
 
 from vllm_sizing.architectures.blocks import (
     TWO_NORMS,
+    Moe,
     Stack,
     add_ends,
     add_mlp,
+    add_moe,
     add_norms,
     add_rope,
     add_self_attention,
@@ -43,6 +45,7 @@ class Names:
     qkv: str = "qkv_proj"
     output: str = "o_proj"
     mlp: str = "mlp"
+    moe: str = "mlp"
     gate_up: str = "gate_up_proj"
     up: str = "up_proj"
     down: str = "down_proj"
@@ -64,9 +67,15 @@ class Style:
 
         head_norms: Norms of one head's width on q and k.
 
+        moe: Reads the experts; None: dense.
+
         norms: Names of the norms in a layer.
 
         norm_bias: All norms have a bias.
+
+        head_bias: So has the LM head.
+
+        head_quantized: vLLM hands the LM head the quant_config.
 
         gated: The MLP has a gate.
 
@@ -96,8 +105,11 @@ class Style:
     output_bias: Bias = ("attention_bias", "bias")
     mlp_bias: Bias = ("mlp_bias",)
     head_norms: bool = False
+    moe: Callable[[Config, Layers], Moe | None] | None = None
     norms: tuple[str, ...] = TWO_NORMS
     norm_bias: bool = False
+    head_bias: bool = False
+    head_quantized: bool = True
     gated: bool = True
     partial: float = 1.0
     neox: bool = True
@@ -113,7 +125,7 @@ class Style:
 
 def add_decoder(builder: Builder, text: Config, style: Style, *, prefix: str = "") -> Stack:
     """
-    A dense decoder, as the whole model or (``prefix`` with its dot) inside a larger one.
+    A decoder, as the whole model or (``prefix`` with its dot) inside a larger one.
     """
     text = text.over(style.defaults)
     stack = read_stack(text)
@@ -122,23 +134,33 @@ def add_decoder(builder: Builder, text: Config, style: Style, *, prefix: str = "
     names = style.names
     add_ends(
         builder, stack, prefix,
-        everywhere=style.everywhere, norm_bias=style.norm_bias, lora=style.lora_ends,
-        embed=names.embed, norm=names.norm, head=names.head,
+        everywhere=style.everywhere, norm_bias=style.norm_bias, bias=style.head_bias, lora=style.lora_ends,
+        embed=names.embed, norm=names.norm, head=names.head, head_quantized=style.head_quantized,
     )  # fmt: skip
     layer = f"{prefix}{names.layer}"
     if style.rotary:
         add_rope(builder, f"{layer}.{names.attention}", stack, partial=style.partial, neox=style.neox)
-    add_decoder_layers(builder, stack, style, layer, layers=stack.layers, windows=windows_of(style, stack))
+    moe = style.moe(text, stack.layers) if style.moe else None
+    add_decoder_layers(
+        builder, stack, style, layer, layers=stack.layers, windows=windows_of(style, stack), moe=moe
+    )
     if not style.lora:
         builder.traits.add("no_lora")
-    return stack
+    return stack.with_experts(moe)
 
 
 def add_decoder_layers(
-    builder: Builder, stack: Stack, style: Style, layer: str, *, layers: Layers, windows: Mapping[int, int]
+    builder: Builder,
+    stack: Stack,
+    style: Style,
+    layer: str,
+    *,
+    layers: Layers,
+    windows: Mapping[int, int],
+    moe: Moe | None = None,
 ) -> None:
     """
-    Attention, MLP and norms of some layers.
+    Attention, MLP or experts, and norms of some layers.
     """
     text, names = stack.text, style.names
     add_self_attention(
@@ -151,19 +173,27 @@ def add_decoder_layers(
         causal=text.flag("is_causal", default=True),
         qkv=names.qkv, output=names.output, fused=names.qkv_parts,
     )  # fmt: skip
-    intermediate = text.required("intermediate_size")
-    mlp_bias = has_bias(text, style.mlp_bias)
+    sparse = set(moe.layers) if moe else set()
+    dense = tuple(at for at in layers if at not in sparse)
+    if moe is not None:
+        add_moe(builder, f"{layer}.{names.moe}", stack.hidden, moe)
+    if dense:
+        _add_mlp(builder, stack, style, f"{layer}.{names.mlp}", dense)
+    add_norms(builder, layer, stack.hidden, *style.norms, layers=layers, bias=style.norm_bias)
+
+
+def _add_mlp(builder: Builder, stack: Stack, style: Style, name: str, layers: Layers) -> None:
+    names, intermediate = style.names, stack.text.required("intermediate_size")
+    bias = has_bias(stack.text, style.mlp_bias)
     if style.gated:
         builder.gated_mlp(
-            f"{layer}.{names.mlp}", stack.hidden, intermediate,
-            layers=layers, bias=mlp_bias, gate_up=names.gate_up, down=names.down, fused=names.mlp_parts,
+            name, stack.hidden, intermediate,
+            layers=layers, bias=bias, gate_up=names.gate_up, down=names.down, fused=names.mlp_parts,
         )  # fmt: skip
     else:
         add_mlp(
-            builder, f"{layer}.{names.mlp}", stack.hidden, intermediate,
-            layers=layers, bias=mlp_bias, up=names.up, down=names.down,
-        )  # fmt: skip
-    add_norms(builder, layer, stack.hidden, *style.norms, layers=layers, bias=style.norm_bias)
+            builder, name, stack.hidden, intermediate, layers=layers, bias=bias, up=names.up, down=names.down
+        )
 
 
 def has_bias(text: Config, bias: Bias) -> bool:
@@ -214,11 +244,12 @@ def dense_draft(
         return None
     first = len(stack.layers)
     layers = tuple(range(first, first + number))
-    extra = Builder(builder.config, builder.quantization)
+    extra = builder.beside()
     extra.linear(
         f"{layer}.{projection}", 2 * stack.hidden, stack.hidden, shard=REPLICATED, layers=layers, quantized=False
     )
     add_norms(extra, layer, stack.hidden, *norms, layers=layers)
+    add_rope(extra, f"{layer}.self_attn", stack, partial=style.partial, neox=style.neox)
     windows = windows_of(style, stack)
     same = len(windows) == first and len(set(windows.values())) == 1
     add_decoder_layers(

@@ -175,7 +175,7 @@ def _draft(
         return None
     first, hidden = len(stack.layers), stack.hidden
     layers = tuple(range(first, first + number))
-    extra = Builder(builder.config, builder.quantization)
+    extra = builder.beside()
     layer = f"{prefix}model.layers.*"
     add_norms(extra, layer, hidden, "enorm", "hnorm", "shared_head.norm", layers=layers)
     # A plain torch layer: neither divided nor quantized.

@@ -7,73 +7,12 @@ transformers 5.20.
 
 from __future__ import annotations
 
-import attrs
-
-from vllm_sizing.architectures.blocks import (
-    TWO_NORMS,
-    Moe,
-    Stack,
-    add_ends,
-    add_moe,
-    add_norms,
-    add_rope,
-    add_self_attention,
-    finish,
-    read_experts,
-    read_stack,
-    read_windows,
-)
+from vllm_sizing.architectures.blocks import Moe, Stack, finish, read_experts
 from vllm_sizing.architectures.builder import Builder, Layers
 from vllm_sizing.architectures.checkpoint import Checkpoint
 from vllm_sizing.architectures.config import Config
+from vllm_sizing.architectures.decoder import Style, add_decoder
 from vllm_sizing.specs.model import ModelSpec
-
-_QWEN2 = {
-    "num_key_value_heads": 16, "max_position_embeddings": 32768, "sliding_window": 4096, "num_experts_per_tok": 4,
-    "moe_intermediate_size": 1408, "shared_expert_intermediate_size": 5632, "intermediate_size": 5632,
-    "decoder_sparse_step": 1,
-}  # fmt: skip
-_QWEN3 = {
-    "num_key_value_heads": 4, "max_position_embeddings": 32768, "sliding_window": 4096, "num_experts_per_tok": 8,
-    "moe_intermediate_size": 768, "shared_expert_intermediate_size": 0, "intermediate_size": 6144,
-    "decoder_sparse_step": 1,
-}  # fmt: skip
-
-
-def add_language_model(builder: Builder, text: Config, *, architecture: str, prefix: str = "") -> Stack:
-    """
-    The decoder; both ends are on every pipeline stage.
-    """
-    old = architecture == "Qwen2MoeForCausalLM"
-    text = text.over(_QWEN2 if old else _QWEN3)
-    stack = attrs.evolve(
-        read_stack(text),
-        num_experts=text.integer("num_experts", "num_local_experts", default=60 if old else 128, maximum=2**16),
-        num_experts_per_token=read_experts(text, "num_experts_per_tok"),
-    )
-    layer, layers = f"{prefix}model.layers.*", stack.layers
-    add_ends(builder, stack, prefix, everywhere=True, lora=not old)
-    add_self_attention(
-        builder, f"{layer}.self_attn", stack,
-        bias=old or text.flag("attention_bias", default=False),
-        head_norms=not old,
-        windows=_windows(text, layers),
-    )  # fmt: skip
-    add_rope(builder, f"{layer}.self_attn", stack)
-    sparse = sparse_layers(text, layers)
-    shared = text.integer("shared_expert_intermediate_size", default=0, minimum=0)
-    moe = Moe(
-        layers=sparse, num_experts=stack.num_experts, top_k=stack.num_experts_per_token,
-        intermediate=text.required("moe_intermediate_size"),
-        router_quantized=not old,
-        shared_intermediate=shared, shared="shared_expert",
-        shared_gate="shared_expert_gate" if old or shared else "",
-    )  # fmt: skip
-    add_moe(builder, f"{layer}.mlp", stack.hidden, moe)
-    dense = tuple(sorted(set(layers) - set(sparse)))
-    builder.gated_mlp(f"{layer}.mlp", stack.hidden, text.required("intermediate_size"), layers=dense)
-    add_norms(builder, layer, stack.hidden, *TWO_NORMS, layers=layers)
-    return stack
 
 
 def sparse_layers(text: Config, layers: Layers) -> Layers:
@@ -85,13 +24,57 @@ def sparse_layers(text: Config, layers: Layers) -> Layers:
     return tuple(layer for layer in layers if layer not in dense and (layer + 1) % step == 0)
 
 
-def _windows(text: Config, layers: Layers) -> dict[int, int]:
+def _read_moe(text: Config, layers: Layers, *, quantized: bool, experts: int) -> Moe:
+    shared = text.integer("shared_expert_intermediate_size", default=0, minimum=0)
+    return Moe(
+        layers=sparse_layers(text, layers),
+        num_experts=text.integer("num_experts", "num_local_experts", default=experts, maximum=2**16),
+        top_k=read_experts(text, "num_experts_per_tok"),
+        intermediate=text.required("moe_intermediate_size"),
+        router_quantized=quantized,
+        shared_intermediate=shared,
+        shared="shared_expert",
+        shared_gate="shared_expert_gate" if shared or not quantized else "",
+    )
+
+
+def _read_qwen2(text: Config, layers: Layers) -> Moe:
+    return _read_moe(text, layers, quantized=False, experts=60)
+
+
+def _read_qwen3(text: Config, layers: Layers) -> Moe:
+    return _read_moe(text, layers, quantized=True, experts=128)
+
+
+_QWEN2 = Style(
+    defaults={
+        "num_key_value_heads": 16, "max_position_embeddings": 32768, "num_experts_per_tok": 4, "moe_intermediate_size": 1408, "shared_expert_intermediate_size": 5632, "intermediate_size": 5632,
+    },
+    qkv_bias=True, output_bias=False, mlp_bias=False, moe=_read_qwen2, everywhere=True, lora_ends=False,
+    per_layer_windows=False,
+)  # fmt: skip
+_QWEN3 = Style(
+    defaults={
+        "num_key_value_heads": 4, "max_position_embeddings": 32768, "sliding_window": 4096,
+        "num_experts_per_tok": 8, "moe_intermediate_size": 768, "intermediate_size": 6144,
+    },
+    qkv_bias=("attention_bias",), output_bias=False, mlp_bias=False, head_norms=True, moe=_read_qwen3,
+    everywhere=True, switched_windows=True, per_layer_windows=False,
+)  # fmt: skip
+_STYLES = {"Qwen2MoeForCausalLM": _QWEN2, "Qwen3MoeForCausalLM": _QWEN3}
+
+
+def add_language_model(
+    builder: Builder, text: Config, *, architecture: str = "Qwen3MoeForCausalLM", prefix: str = ""
+) -> Stack:
     """
-    A window only when all layers have one: the class looks at none of them.
+    The decoder; both ends are on every pipeline stage.
     """
-    if not text.flag("use_sliding_window", default=False):
-        return {}
-    return read_windows(text, layers, per_layer=False)
+    if architecture == "Qwen2MoeForCausalLM":
+        text = text.changed(sliding_window=None)  # Its config class lets no window reach all layers.
+    else:
+        text = text.changed(max_window_layers=0)  # Its config class knows no such key.
+    return add_decoder(builder, text, _STYLES[architecture], prefix=prefix)
 
 
 def build(checkpoint: Checkpoint) -> ModelSpec:

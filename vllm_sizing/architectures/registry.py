@@ -23,16 +23,18 @@ _MODULES = {
         "OrionForCausalLM", "SolarForCausalLM", "StableLmForCausalLM", "Step1ForCausalLM",
         "TeleFLMForCausalLM",
     ),
+    "ernie_moe": ("Ernie4_5_MoeForCausalLM",),
+    "exaone_moe": ("ExaoneMoEForCausalLM", "ExaoneMoeForCausalLM"),
     "gemma": (
         "Gemma2ForCausalLM", "Gemma2Model", "Gemma3ForCausalLM", "Gemma3TextModel", "GemmaForCausalLM",
     ),
+    "glm_moe": ("Glm4MoeForCausalLM",),
     "gpt_oss": ("GptOssForCausalLM",),
     "granite": (
         "GraniteForCausalLM", "GraniteMoeForCausalLM", "GraniteMoeSWAForCausalLM", "GraniteMoeSharedForCausalLM",
         "GraniteSWAForCausalLM",
     ),
-    "mixtral": ("MixtralForCausalLM", "PhiMoEForCausalLM"),
-    "olmoe": ("OlmoeForCausalLM",),
+    "mixtral": ("MiniMaxM2ForCausalLM", "MixtralForCausalLM", "OlmoeForCausalLM", "PhiMoEForCausalLM"),
     "qwen_moe": ("Qwen2MoeForCausalLM", "Qwen3MoeForCausalLM"),
 }  # fmt: skip
 
