@@ -34,6 +34,7 @@ _MODULES = {
         "GraniteForCausalLM", "GraniteMoeForCausalLM", "GraniteMoeSWAForCausalLM", "GraniteMoeSharedForCausalLM",
         "GraniteSWAForCausalLM",
     ),
+    "mimo": ("MiMoV2FlashForCausalLM",),
     "mixtral": ("MiniMaxM2ForCausalLM", "MixtralForCausalLM", "OlmoeForCausalLM", "PhiMoEForCausalLM"),
     "qwen_moe": ("Qwen2MoeForCausalLM", "Qwen3MoeForCausalLM"),
 }  # fmt: skip
