@@ -16,13 +16,14 @@ from vllm_sizing.architectures.checkpoint import Checkpoint, derived_max_model_l
 from vllm_sizing.architectures.config import Config
 from vllm_sizing.architectures.rope import read_rope
 from vllm_sizing.specs.model import COLUMN, REPLICATED, ROW, Draft, ModelSpec
+from vllm_sizing.specs.value import Value
 
 MAX_HEADS = 2**16
 MAX_POSITION = 2**30
 
 
-@attrs.frozen(kw_only=True)
-class Attention:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Attention(Value):
     """
     Sizes of grouped-query attention, read and checked.
     """
@@ -32,8 +33,8 @@ class Attention:
     head_size: int
 
 
-@attrs.frozen(kw_only=True)
-class Stack:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Stack(Value):
     """
     The sizes of a whole decoder, as every family needs them.
 
@@ -246,8 +247,8 @@ def add_mlp(
     builder.linear(f"{name}.{down}", intermediate, hidden, shard=ROW, layers=layers, bias=bias)
 
 
-@attrs.frozen(kw_only=True)
-class Moe:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Moe(Value):
     """
     A mixture-of-experts block.
 

@@ -11,6 +11,7 @@ from vllm_sizing.architectures.config import Config
 from vllm_sizing.architectures.quantization import CheckpointQuantization
 from vllm_sizing.architectures.rope import rope_parameters, rope_type
 from vllm_sizing.errors import ConfigError
+from vllm_sizing.specs.value import Value
 
 # Source: vLLM 0.33 config/model_arch.py, the keys that limit the context; the smallest counts.
 _LENGTH_KEYS = (
@@ -24,8 +25,8 @@ _DTYPES = {
 }  # fmt: skip
 
 
-@attrs.frozen(kw_only=True, eq=False)
-class Checkpoint:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Checkpoint(Value):
     """
     What an architecture module gets to read.
 

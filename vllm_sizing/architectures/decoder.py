@@ -29,12 +29,13 @@ from vllm_sizing.architectures.blocks import (
 from vllm_sizing.architectures.builder import Builder, Layers
 from vllm_sizing.architectures.config import Config
 from vllm_sizing.specs.model import REPLICATED, Draft
+from vllm_sizing.specs.value import Value
 
 Bias = bool | tuple[str, ...]
 
 
-@attrs.frozen(kw_only=True)
-class Names:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Names(Value):
     """
     Module names of a model class, and of the parts that the checkpoint stores.
     """
@@ -55,8 +56,8 @@ class Names:
     mlp_parts: tuple[str, ...] = ("gate_proj", "up_proj")
 
 
-@attrs.frozen(kw_only=True)
-class Style:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Style(Value):
     """
     One model class.
 

@@ -36,10 +36,11 @@ from vllm_sizing.architectures.mla import (
     read_latent,
 )
 from vllm_sizing.specs.model import REPLICATED, Draft, ModelSpec
+from vllm_sizing.specs.value import Value
 
 
-@attrs.frozen(kw_only=True)
-class Style:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Style(Value):
     """
     One model class.
 

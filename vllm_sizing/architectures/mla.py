@@ -13,6 +13,7 @@ from vllm_sizing.architectures.blocks import MAX_HEADS, Attention
 from vllm_sizing.architectures.builder import Builder, Layers
 from vllm_sizing.architectures.config import Config
 from vllm_sizing.specs.model import REPLICATED, ROW, MlaAttention
+from vllm_sizing.specs.value import Value
 
 # Source: vLLM transformers_utils/model_arch_config_convertor.py:is_deepseek_mla; other model types
 # keep keys and values of every head.
@@ -24,8 +25,8 @@ MLA_MODEL_TYPES = frozenset((
 INDEXER_SCALE_BLOCK = 128  # One float32 scale beside so many fp8 elements.
 
 
-@attrs.frozen(kw_only=True)
-class Latent:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Latent(Value):
     """
     Sizes of latent attention.
 
@@ -51,8 +52,8 @@ class Latent:
         return Attention(num_heads=self.num_heads, num_kv_heads=self.num_heads, head_size=self.nope + self.rope)
 
 
-@attrs.frozen(kw_only=True)
-class Indexer:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Indexer(Value):
     """
     The sparse indexer.
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 import attrs
 
 from vllm_sizing.architectures.config import Config
+from vllm_sizing.specs.value import Value
 
 # Every kind that vLLM's get_rope knows; the second group multiplies its positions by ``factor``.
 _UNSCALED = frozenset((
@@ -23,8 +24,8 @@ _SCALED = _YARN | {"linear"}
 _MAX_POSITION = 2**30
 
 
-@attrs.frozen(kw_only=True)
-class RopeTable:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class RopeTable(Value):
     """
     One table.
 

@@ -15,14 +15,15 @@ import attrs
 
 from vllm_sizing.catalog.names import fold, quote, suggest
 from vllm_sizing.errors import UnknownNameError
+from vllm_sizing.specs.value import Value
 
 _FILE = "models.jsonl"
 _ID = '{"id":"'
 _cache: dict[str, str] = {}
 
 
-@attrs.frozen(kw_only=True)
-class CatalogModel:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class CatalogModel(Value):
     """
     One model of the catalog.
 

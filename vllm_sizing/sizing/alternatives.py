@@ -12,6 +12,7 @@ import attrs
 from vllm_sizing.errors import SizingError
 from vllm_sizing.specs.model import ModelSpec
 from vllm_sizing.specs.plan import Alternative
+from vllm_sizing.specs.value import Value
 from vllm_sizing.units import GIB, ceil_div
 
 if TYPE_CHECKING:
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 MOST_GPUS = 8  # Of one node; beyond that a plan is asked for by name.
 
 
-@attrs.frozen(kw_only=True)
-class Change:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Change(Value):
     """
     One thing to try.
     """

@@ -16,6 +16,7 @@ from vllm_sizing.errors import UnsupportedError
 from vllm_sizing.sizing.defaults import Rules
 from vllm_sizing.specs.gpu import GpuSpec
 from vllm_sizing.specs.model import CompressedMla, FullAttention, MlaAttention, ModelSpec, SlidingWindow
+from vllm_sizing.specs.value import Value
 
 DEFAULT_BLOCK = 16
 _PLAIN = frozenset({"float16", "bfloat16"})
@@ -24,8 +25,8 @@ _PER_HEAD = frozenset({"int8_per_token_head", "fp8_per_token_head", "int4_per_to
 TURBOQUANT = frozenset({"turboquant_k8v4", "turboquant_4bit_nc", "turboquant_k3v4_nc", "turboquant_3bit_nc"})
 
 
-@attrs.frozen(kw_only=True, cache_hash=True)
-class AttentionChoice:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class AttentionChoice(Value):
     """
     The backend and what follows from it.
 
@@ -42,8 +43,8 @@ class AttentionChoice:
     kernel_block: int = DEFAULT_BLOCK
 
 
-@attrs.frozen(kw_only=True)
-class Backend:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Backend(Value):
     """
     One attention backend, as far as selection asks it.
 

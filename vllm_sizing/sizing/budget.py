@@ -20,13 +20,14 @@ from vllm_sizing.sizing.setup import Setup
 from vllm_sizing.sizing.weights import stage_weights
 from vllm_sizing.specs.model import CacheLayer, ModelSpec
 from vllm_sizing.specs.plan import Estimate, MemoryBudget, MemoryPart
+from vllm_sizing.specs.value import Value
 from vllm_sizing.units import GIB
 
 DEVIATIONS_OF_80_PERCENT = 1.2816  # An 80 % interval reaches so many standard deviations.
 
 
-@attrs.frozen(kw_only=True)
-class Numbers:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Numbers(Value):
     """
     The memory of one start, before anything is said about requests.
 

@@ -25,11 +25,12 @@ from vllm_sizing.specs.model import (
     RecurrentState,
     SlidingWindow,
 )
+from vllm_sizing.specs.value import Value
 from vllm_sizing.units import DTYPE_BYTES, ceil_div, round_up
 
 
-@attrs.frozen(kw_only=True, cache_hash=True)
-class CacheSettings:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class CacheSettings(Value):
     """
     What decides pages and needs beside the model.
 
@@ -62,8 +63,8 @@ class CacheSettings:
     encoder_tokens: int = 0
 
 
-@attrs.frozen(kw_only=True, cache_hash=True)
-class Page:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Page(Value):
     """
     A page and the layers that have it.
 

@@ -24,14 +24,15 @@ from vllm_sizing.specs.gpu import Cluster
 from vllm_sizing.specs.model import ModelSpec
 from vllm_sizing.specs.plan import Performance, Plan
 from vllm_sizing.specs.request import Policy
+from vllm_sizing.specs.value import Value
 from vllm_sizing.specs.workload import Workload
 from vllm_sizing.units import ceil_div
 
 LENGTH_STEP = 1024  # A decided max_model_len is a multiple of it.
 
 
-@attrs.frozen(kw_only=True)
-class Question:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Question(Value):
     """
     Everything that `plan` was asked, checked.
     """
@@ -44,8 +45,8 @@ class Question:
     rules: Rules
 
 
-@attrs.frozen(kw_only=True)
-class Candidate:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Candidate(Value):
     """
     One layout, settled and measured.
 

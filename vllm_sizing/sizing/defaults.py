@@ -14,6 +14,7 @@ import attrs
 
 from vllm_sizing.errors import InvalidValueError
 from vllm_sizing.specs.gpu import GpuSpec
+from vllm_sizing.specs.value import Value
 from vllm_sizing.units import GIB
 
 OLDEST = (0, 10, 0)
@@ -45,8 +46,8 @@ def parse_version(text: str) -> Version:
     return version
 
 
-@attrs.frozen(kw_only=True, cache_hash=True)
-class Rules:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Rules(Value):
     """
     The memory rules of one vLLM release.
 

@@ -20,13 +20,14 @@ from vllm_sizing.specs.gpu import GpuSpec
 from vllm_sizing.specs.model import ModelSpec, RecurrentState
 from vllm_sizing.specs.plan import Estimate, KvCache, KvGroup
 from vllm_sizing.specs.request import Policy
+from vllm_sizing.specs.value import Value
 from vllm_sizing.specs.workload import Workload
 
 SAFE, RISKY = 0.1, 1 / 3
 
 
-@attrs.frozen(kw_only=True)
-class Evaluation:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Evaluation(Value):
     """
     What a start with these arguments comes to.
 

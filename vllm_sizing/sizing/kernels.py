@@ -11,13 +11,14 @@ from __future__ import annotations
 import attrs
 
 from vllm_sizing.sizing.defaults import Version
+from vllm_sizing.specs.value import Value
 
 Capability = tuple[int, int]
 _ALWAYS: Version = (0, 0, 0)
 
 
-@attrs.frozen
-class Support:
+@attrs.frozen(eq=False, repr=False)
+class Support(Value):
     """
     When and where something is supported.
 

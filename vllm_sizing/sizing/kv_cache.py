@@ -18,11 +18,12 @@ from vllm_sizing.sizing.cache_pages import CacheSettings, Page, build_pages
 from vllm_sizing.sizing.defaults import Rules
 from vllm_sizing.sizing.layout import stage_bounds
 from vllm_sizing.specs.model import CacheLayer
+from vllm_sizing.specs.value import Value
 from vllm_sizing.units import ceil_div
 
 
-@attrs.frozen(kw_only=True, cache_hash=True)
-class Group:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Group(Value):
     """
     Layers that share a block table.
 
@@ -48,8 +49,8 @@ class Group:
         )
 
 
-@attrs.frozen(kw_only=True, cache_hash=True)
-class CacheLayout:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class CacheLayout(Value):
     """
     How the cache of one deployment is organised.
 

@@ -10,10 +10,11 @@ import attrs
 
 from vllm_sizing.errors import UnsupportedError
 from vllm_sizing.specs.model import Part
+from vllm_sizing.specs.value import Value
 
 
-@attrs.frozen(kw_only=True, cache_hash=True)
-class Layout:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Layout(Value):
     """
     The parallel sizes of one deployment.
 

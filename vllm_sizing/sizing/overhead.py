@@ -14,11 +14,12 @@ from vllm_sizing.sizing.defaults import Rules
 from vllm_sizing.specs.gpu import GpuSpec
 from vllm_sizing.specs.model import MlaAttention, ModelSpec
 from vllm_sizing.specs.plan import Estimate
+from vllm_sizing.specs.value import Value
 from vllm_sizing.units import MIB, round_up
 
 
-@attrs.frozen(kw_only=True)
-class Start:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Start(Value):
     """
     One rank's start, as far as overhead depends on it.
 
@@ -52,8 +53,8 @@ class Start:
     pooling: bool
 
 
-@attrs.frozen(kw_only=True)
-class Overhead:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Overhead(Value):
     """
     The modelled parts, per GPU.
 

@@ -12,12 +12,13 @@ import math
 import attrs
 
 from vllm_sizing.sizing.work import Matrices, Work
+from vllm_sizing.specs.value import Value
 
 PNORM = 3.0  # Memory and compute overlap, but not quite: the p-norm of both times.
 
 
-@attrs.frozen(kw_only=True)
-class Constants:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Constants(Value):
     """
     Achieved fractions of the datasheet and fixed costs.
 
@@ -76,8 +77,8 @@ class Constants:
     queue: float = 0.12
 
 
-@attrs.frozen(kw_only=True)
-class Machine:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Machine(Value):
     """
     One rank's GPU and its links, in SI units.
     """
@@ -153,8 +154,8 @@ def _pnorm(first: float, second: float) -> float:
     return math.pow(math.pow(first, PNORM) + math.pow(second, PNORM), 1.0 / PNORM)
 
 
-@attrs.frozen
-class Step:
+@attrs.frozen(eq=False, repr=False)
+class Step(Value):
     """
     Seconds of one step and of its parts.
     """

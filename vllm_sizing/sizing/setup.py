@@ -27,6 +27,7 @@ from vllm_sizing.sizing.weights import Loading
 from vllm_sizing.specs.engine import EngineArgs
 from vllm_sizing.specs.gpu import GpuSpec
 from vllm_sizing.specs.model import CrossAttention, FullAttention, MlaAttention, ModelSpec, RecurrentState
+from vllm_sizing.specs.value import Value
 
 _DTYPE_WORDS = {"half": "float16", "float": "float32"}
 # First release that knows the word; config/cache.py:CacheDType.
@@ -41,8 +42,8 @@ _KV_DTYPES = {
 }  # fmt: skip
 
 
-@attrs.frozen(kw_only=True)
-class Setup:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Setup(Value):
     """
     One start with nothing left open but max_model_len.
 

@@ -18,13 +18,14 @@ from vllm_sizing.sizing.layout import Layout, part_on_rank, stage_bounds
 from vllm_sizing.sizing.storage import fitted, scheme_bytes
 from vllm_sizing.specs.model import ModelSpec, Part, WeightTensor
 from vllm_sizing.specs.quantization import Scheme
+from vllm_sizing.specs.value import Value
 from vllm_sizing.units import DTYPE_BYTES, ceil_div, round_up
 
 VOCAB_PADDING = 64  # vocab_parallel_embedding.py: DEFAULT_VOCAB_PADDING_SIZE
 
 
-@attrs.frozen(kw_only=True, cache_hash=True)
-class Loading:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Loading(Value):
     """
     What decides the bytes of a tensor beside the tensor itself.
 
@@ -52,8 +53,8 @@ class Loading:
     skip_lm_head: bool = False
 
 
-@attrs.frozen(kw_only=True)
-class StageWeights:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class StageWeights(Value):
     """
     The weights of one pipeline stage, on one rank.
 

@@ -26,11 +26,12 @@ from vllm_sizing.specs.model import (
     SlidingWindow,
     WeightTensor,
 )
+from vllm_sizing.specs.value import Value
 from vllm_sizing.units import ceil_div
 
 
-@attrs.frozen(kw_only=True)
-class Matrices:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Matrices(Value):
     """
     Matrices that are multiplied in one dtype.
 
@@ -49,8 +50,8 @@ class Matrices:
     narrow: int = 0
 
 
-@attrs.frozen(kw_only=True)
-class CacheRead:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class CacheRead(Value):
     """
     Cache layers that read alike.
 
@@ -72,8 +73,8 @@ class CacheRead:
     state_bytes: int = 0
 
 
-@attrs.frozen(kw_only=True)
-class Work:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Work(Value):
     """
     What one rank does.
 

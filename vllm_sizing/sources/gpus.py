@@ -18,12 +18,13 @@ from vllm_sizing.sources.nvml import read_nvml
 from vllm_sizing.sources.readings import WAY_OUT, Link, MachineReading
 from vllm_sizing.sources.visible_devices import parse_visible_devices
 from vllm_sizing.specs.gpu import Cluster, GpuSpec
+from vllm_sizing.specs.value import Value
 
 _PROC = Path("/proc")
 
 
-@attrs.frozen(kw_only=True)
-class DetectedGpu:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class DetectedGpu(Value):
     """
     One GPU (or MIG instance) that a process on this machine may use.
 
@@ -44,8 +45,8 @@ class DetectedGpu:
     gpu: GpuSpec
 
 
-@attrs.frozen(kw_only=True)
-class Detection:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Detection(Value):
     """
     What a look at the driver found.
 

@@ -31,6 +31,7 @@ from vllm_sizing.sources.safetensors import (
     parse_index,
 )
 from vllm_sizing.specs.facts import ModelFacts, SafetensorsHeaders
+from vllm_sizing.specs.value import Value
 
 _log = logging.getLogger("vllm_sizing")
 
@@ -42,8 +43,8 @@ _FIRST_READ_BYTES = 100_000
 _CONNECTIONS = 8
 
 
-@attrs.frozen
-class _Repository:
+@attrs.frozen(eq=False, repr=False)
+class _Repository(Value):
     repo_id: str
     revision: str
     token: str | bool | None

@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import attrs
 
+from vllm_sizing.specs.value import Value
+
 # End of every detection error: the plan does not need the machine, only a name.
 WAY_OUT = "or name a GPU: --gpu NAME"
 
 
-@attrs.frozen(kw_only=True)
-class MemoryReading:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class MemoryReading(Value):
     """
     Device memory in bytes.
 
@@ -26,8 +28,8 @@ class MemoryReading:
     free_bytes: int | None = None
 
 
-@attrs.frozen(kw_only=True)
-class GpuReading:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class GpuReading(Value):
     """
     One GPU, or one MIG instance of a GPU, as the driver describes it.
 
@@ -52,8 +54,8 @@ class GpuReading:
     parent_uuid: str = ""
 
 
-@attrs.frozen(kw_only=True)
-class Link:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Link(Value):
     """
     How two GPUs reach each other.
 
@@ -68,8 +70,8 @@ class Link:
     kind: str
 
 
-@attrs.frozen(kw_only=True)
-class MachineReading:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class MachineReading(Value):
     """
     Everything that one look at the driver gives.
 

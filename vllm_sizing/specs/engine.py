@@ -20,6 +20,7 @@ from vllm_sizing.specs.checks import (
     one_of,
     positive_or_none,
 )
+from vllm_sizing.specs.value import Value
 
 
 class JsonObject(tuple[tuple[str, Any], ...]):
@@ -136,8 +137,8 @@ def _level(_: Any, attribute: Any, value: Any) -> None:
 DTYPES = ("auto", "half", "float16", "bfloat16", "float", "float32")
 
 
-@attrs.frozen(kw_only=True, cache_hash=True)
-class EngineArgs:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class EngineArgs(Value):
     """
     The flags of ``vllm serve`` that change memory, speed or placement.
 

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import attrs
 
+from vllm_sizing.specs.value import Value
+
 
 class TensorHeader(NamedTuple):
     """
@@ -21,8 +23,8 @@ class TensorHeader(NamedTuple):
     shape: tuple[int, ...]
 
 
-@attrs.frozen(kw_only=True)
-class SafetensorsHeaders:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class SafetensorsHeaders(Value):
     """
     The headers of all safetensors files of a checkpoint.
 
@@ -61,8 +63,8 @@ class SafetensorsHeaders:
         return sum(math.prod(tensor.shape) for tensor in self.tensors)
 
 
-@attrs.frozen(kw_only=True)
-class ModelFacts:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class ModelFacts(Value):
     """
     The files of one checkpoint as they were found, checked for form but not for meaning.
 

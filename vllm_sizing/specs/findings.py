@@ -7,10 +7,11 @@ from __future__ import annotations
 import attrs
 
 from vllm_sizing.specs.checks import one_of
+from vllm_sizing.specs.value import Value
 
 
-@attrs.frozen(kw_only=True)
-class Finding:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Finding(Value):
     """
     One remark about a plan.
 

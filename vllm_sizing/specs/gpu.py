@@ -7,10 +7,11 @@ from __future__ import annotations
 import attrs
 
 from vllm_sizing.specs.checks import above_zero_or_none, not_negative_or_none, one_of, positive
+from vllm_sizing.specs.value import Value
 
 
-@attrs.frozen(kw_only=True, cache_hash=True)
-class GpuSpec:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class GpuSpec(Value):
     """
     One accelerator as the planner sees it.
 
@@ -73,8 +74,8 @@ class GpuSpec:
         return None
 
 
-@attrs.frozen(kw_only=True, cache_hash=True)
-class Cluster:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Cluster(Value):
     """
     The GPUs that one plan may use.
 

@@ -11,10 +11,11 @@ import attrs
 
 from vllm_sizing.specs.findings import Finding
 from vllm_sizing.specs.quantization import Scheme
+from vllm_sizing.specs.value import Value
 
 
-@attrs.frozen
-class Part:
+@attrs.frozen(eq=False, repr=False)
+class Part(Value):
     """
     One of the matrices that vLLM fuses along an axis (q, k, v; gate, up).
 
@@ -29,8 +30,8 @@ class Part:
     units: int = 0
 
 
-@attrs.frozen
-class Shard:
+@attrs.frozen(eq=False, repr=False)
+class Shard(Value):
     """
     How tensor parallelism divides a tensor.
 
@@ -54,8 +55,8 @@ ROW = Shard(axis=1)
 VOCAB = Shard(axis=0, kind="vocab")
 
 
-@attrs.frozen(kw_only=True, cache_hash=True)
-class WeightTensor:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class WeightTensor(Value):
     """
     A tensor, or the same tensor in several layers.
 
@@ -108,8 +109,8 @@ class WeightTensor:
     tied: bool = False
 
 
-@attrs.frozen(kw_only=True, cache_hash=True)
-class FullAttention:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class FullAttention(Value):
     """
     Every token is kept: K of ``head_size`` and V of ``head_size_v`` per KV head.
     """
@@ -122,7 +123,7 @@ class FullAttention:
     sinks: bool = False
 
 
-@attrs.frozen(kw_only=True, cache_hash=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class SlidingWindow(FullAttention):
     """
     Only the last ``window`` tokens are kept.
@@ -131,7 +132,7 @@ class SlidingWindow(FullAttention):
     window: int
 
 
-@attrs.frozen(kw_only=True, cache_hash=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class ChunkedLocal(FullAttention):
     """
     Only the current chunk of ``chunk`` tokens is kept.
@@ -140,8 +141,8 @@ class ChunkedLocal(FullAttention):
     chunk: int
 
 
-@attrs.frozen(kw_only=True, cache_hash=True)
-class MlaAttention:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class MlaAttention(Value):
     """
     One latent vector per token for all heads, the same on every tensor-parallel rank.
 
@@ -170,8 +171,8 @@ class MlaAttention:
         return self.kv_lora_rank + self.rope_head_dim
 
 
-@attrs.frozen(kw_only=True)
-class StateTensor:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class StateTensor(Value):
     """
     One tensor of a recurrent layer's state.
 
@@ -195,8 +196,8 @@ class StateTensor:
     dtype: str = "model"
 
 
-@attrs.frozen(kw_only=True, cache_hash=True)
-class RecurrentState:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class RecurrentState(Value):
     """
     A state per request instead of one per token.
 
@@ -215,15 +216,15 @@ class RecurrentState:
     chunk_size: int = 0
 
 
-@attrs.frozen(kw_only=True, cache_hash=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class CrossAttention(FullAttention):
     """
     Keys and values of the encoder's output: as many tokens as the encoder gives.
     """
 
 
-@attrs.frozen(kw_only=True, cache_hash=True)
-class CompressedMla:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class CompressedMla(Value):
     """
     A latent cache in which one stored state covers several tokens (DeepSeek-V4 and alike).
 
@@ -256,8 +257,8 @@ CacheLayer = (
 )
 
 
-@attrs.frozen(kw_only=True)
-class Encoder:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Encoder(Value):
     """
     What profiling knows of one modality.
 
@@ -282,8 +283,8 @@ class Encoder:
     num_heads: int = 0
 
 
-@attrs.frozen(kw_only=True, cache_hash=True)
-class Draft:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Draft(Value):
     """
     The draft layers that a checkpoint brings for speculative decoding.
 
@@ -299,8 +300,8 @@ class Draft:
     num_layers: int = 1
 
 
-@attrs.frozen(kw_only=True, cache_hash=True)
-class ModelSpec:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class ModelSpec(Value):
     """
     A model as the planner sees it.
 

@@ -13,11 +13,12 @@ from vllm_sizing.specs.findings import Finding
 from vllm_sizing.specs.gpu import Cluster, GpuSpec
 from vllm_sizing.specs.model import ModelSpec
 from vllm_sizing.specs.request import Policy
+from vllm_sizing.specs.value import Value
 from vllm_sizing.specs.workload import Workload
 
 
-@attrs.frozen
-class Estimate:
+@attrs.frozen(eq=False, repr=False)
+class Estimate(Value):
     """
     A modelled number with its 80 % interval.
 
@@ -33,8 +34,8 @@ class Estimate:
     basis: str = ""
 
 
-@attrs.frozen(kw_only=True)
-class MemoryPart:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class MemoryPart(Value):
     """
     One line of the picture of a GPU's memory.
 
@@ -51,8 +52,8 @@ class MemoryPart:
     quality: str
 
 
-@attrs.frozen(kw_only=True)
-class MemoryBudget:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class MemoryBudget(Value):
     """
     Where every byte of the fullest GPU goes, as vLLM accounts for it.
 
@@ -98,8 +99,8 @@ class MemoryBudget:
     weight_parts: tuple[MemoryPart, ...] = ()
 
 
-@attrs.frozen(kw_only=True)
-class KvGroup:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class KvGroup(Value):
     """
     Layers that share a block table.
 
@@ -116,8 +117,8 @@ class KvGroup:
     blocks_per_request: int
 
 
-@attrs.frozen(kw_only=True)
-class KvCache:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class KvCache(Value):
     """
     What the KV cache holds.
 
@@ -159,8 +160,8 @@ class KvCache:
     groups: tuple[KvGroup, ...] = ()
 
 
-@attrs.frozen(kw_only=True)
-class Performance:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Performance(Value):
     """
     What the server will do with the workload, steady state.
 
@@ -195,8 +196,8 @@ class Performance:
     limit: str
 
 
-@attrs.frozen(kw_only=True)
-class Decision:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Decision(Value):
     """
     One flag and why it has its value.
 
@@ -216,8 +217,8 @@ class Decision:
     source: str
 
 
-@attrs.frozen(kw_only=True)
-class Alternative:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Alternative(Value):
     """
     A change that makes the plan fit, verified by planning it.
 
@@ -239,8 +240,8 @@ class Alternative:
     max_concurrency_at_workload: int
 
 
-@attrs.frozen(kw_only=True)
-class Plan:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Plan(Value):
     """
     The answer.
 

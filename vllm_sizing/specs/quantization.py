@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import attrs
 
+from vllm_sizing.specs.value import Value
+
 ONE = 0
 PARTS = -1
 
 
-@attrs.frozen(kw_only=True)
-class Extra:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Extra(Value):
     """
     A tensor stored beside the weight: a scale, zero point, index or shape.
 
@@ -40,8 +42,8 @@ class Extra:
     full_cols: bool = False
 
 
-@attrs.frozen(kw_only=True)
-class Scheme:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Scheme(Value):
     """
     A storage format of matrices.
 

@@ -8,13 +8,14 @@ import attrs
 
 from vllm_sizing.specs.checks import not_negative, not_negative_or_none, one_of, positive, positive_or_none
 from vllm_sizing.specs.engine import EngineArgs
+from vllm_sizing.specs.value import Value
 from vllm_sizing.specs.workload import Workload
 
 LATEST_VLLM = "0.33.0"
 
 
-@attrs.frozen(kw_only=True)
-class Policy:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Policy(Value):
     """
     What the planner may decide and what it must keep free.
 
@@ -38,8 +39,8 @@ class Policy:
     allow_kv_cache_dtype: bool = True
 
 
-@attrs.frozen(kw_only=True)
-class PlanRequest:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class PlanRequest(Value):
     """
     One question to the planner, by names instead of values; what ``--profile`` reads and writes.
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 import attrs
 
 from vllm_sizing.specs.checks import above_zero_or_none, fraction_or_none, positive
+from vllm_sizing.specs.value import Value
 
 
-@attrs.frozen(kw_only=True)
-class LatencyTarget:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class LatencyTarget(Value):
     """
     Limits that the user wants kept; None means no limit.
 
@@ -32,8 +33,8 @@ def _hit_rate(_: object, attribute: attrs.Attribute[float], value: float) -> Non
         fraction_or_none(_, attribute, value)
 
 
-@attrs.frozen
-class Workload:
+@attrs.frozen(eq=False, repr=False)
+class Workload(Value):
     """
     Requests as the planner sees them.
 

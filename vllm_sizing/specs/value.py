@@ -1,0 +1,41 @@
+"""
+What all frozen values share, written once: equality, hash and repr.
+
+attrs can generate these for each class, but compiling them is more than half of what a class costs
+at import, and a plan from the command line is mostly imports.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class Value:
+    """
+    Base of the frozen attrs classes; the same meaning as attrs' own methods, the hash kept.
+    """
+
+    __slots__ = ("_hash",)
+    __attrs_attrs__: tuple[Any, ...]
+
+    def __eq__(self, other: object) -> bool:
+        """
+        Same class and equal fields.
+        """
+        if self is other:
+            return True
+        if other.__class__ is not self.__class__:
+            return NotImplemented
+        return all(getattr(self, field.name) == getattr(other, field.name) for field in self.__attrs_attrs__)
+
+    def __hash__(self) -> int:
+        try:
+            known: int = object.__getattribute__(self, "_hash")
+        except AttributeError:
+            known = hash((self.__class__, *(getattr(self, field.name) for field in self.__attrs_attrs__)))
+            object.__setattr__(self, "_hash", known)
+        return known
+
+    def __repr__(self) -> str:
+        fields = ", ".join(f"{field.name}={getattr(self, field.name)!r}" for field in self.__attrs_attrs__)
+        return f"{self.__class__.__qualname__}({fields})"
