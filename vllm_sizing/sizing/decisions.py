@@ -11,7 +11,6 @@ from typing import Any
 import attrs
 
 from vllm_sizing.errors import UnsupportedError
-from vllm_sizing.sizing.alternatives import find_alternatives
 from vllm_sizing.sizing.defaults import Rules, batch_defaults
 from vllm_sizing.sizing.evaluate import Evaluation, evaluate
 from vllm_sizing.sizing.findings import collect_findings
@@ -22,7 +21,7 @@ from vllm_sizing.sizing.reasons import explain
 from vllm_sizing.specs.engine import EngineArgs
 from vllm_sizing.specs.gpu import Cluster
 from vllm_sizing.specs.model import ModelSpec
-from vllm_sizing.specs.plan import Performance, Plan
+from vllm_sizing.specs.plan import Alternative, Performance, Plan
 from vllm_sizing.specs.request import Policy
 from vllm_sizing.specs.value import Value
 from vllm_sizing.specs.workload import Workload
@@ -96,8 +95,14 @@ def decide(
         performance=best.performance,
         decisions=explain(best, considered, question, completed),
         findings=collect_findings(best, question, vllm_version),
-        alternatives=() if evaluation.fits else find_alternatives(best, question, siblings),
+        alternatives=() if evaluation.fits else _alternatives(best, question, siblings),
     )
+
+
+def _alternatives(best: Candidate, question: Question, siblings: tuple[ModelSpec, ...]) -> tuple[Alternative, ...]:
+    from vllm_sizing.sizing.alternatives import find_alternatives
+
+    return find_alternatives(best, question, siblings)
 
 
 def best_candidate(question: Question) -> tuple[Candidate, list[Candidate]]:
