@@ -12,12 +12,13 @@ import attrs
 from vllm_sizing.architectures.config import Config
 from vllm_sizing.architectures.formats.fp8 import read_block
 from vllm_sizing.errors import ConfigError
+from vllm_sizing.specs.value import Value
 
 _STRATEGIES = ("tensor", "channel", "group", "block", "token", "tensor_group", "attn_head")
 
 
-@attrs.frozen(kw_only=True)
-class Args:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Args(Value):
     """
     How one side of a layer is quantized.
     """
@@ -49,9 +50,7 @@ class Args:
         if kind not in ("int", "float"):
             raise section.refuse("type", "'int' or 'float'")
         block = (
-            read_block(section, "block_structure")
-            if not isinstance(section.data.get("block_structure"), str)
-            else None
+            read_block(section, "block_structure") if not isinstance(section.data.get("block_structure"), str) else None
         )
         if strategy == "block" and block is None:
             raise section.refuse("block_structure", "two integers: rows and columns of a block")
@@ -68,8 +67,8 @@ class Args:
         )
 
 
-@attrs.frozen(kw_only=True)
-class Group:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Group(Value):
     """
     A config group: weights, inputs and outputs of its targets.
 
@@ -149,12 +148,7 @@ class Group:
         8-bit integers on both sides.
         """
         weights, inputs = self.weights, self.inputs
-        if (
-            inputs is None
-            or (weights.bits, inputs.bits) != (8, 8)
-            or not weights.symmetric
-            or weights.dynamic
-        ):
+        if inputs is None or (weights.bits, inputs.bits) != (8, 8) or not weights.symmetric or weights.dynamic:
             return False
         return weights.strategy in ("tensor", "channel") and inputs.strategy == (
             "token" if inputs.dynamic else "tensor"
@@ -165,9 +159,7 @@ class Group:
         """
         Integers or floats by channel or group, inputs in 16 bits.
         """
-        return (
-            self.inputs is None and self.weights.strategy in ("channel", "group") and not self.weights.dynamic
-        )
+        return self.inputs is None and self.weights.strategy in ("channel", "group") and not self.weights.dynamic
 
     @property
     def is_integer_matmul(self) -> bool:
@@ -205,7 +197,7 @@ class Group:
         sides = f"with {'16-bit' if inputs is None else f'{inputs.bits}-bit'} inputs"
         message = (
             f"config.json: {self.path} stores {kind}{weights.bits} by {weights.strategy} "
-            f"as {self.format or 'no format'} {sides}, which vLLM has no scheme for: {what}"
+            f"as {self.format[:40] or 'no format'} {sides}, which vLLM has no scheme for: {what}"
         )
         return ConfigError(message, field=self.path, value=self.format)
 

@@ -84,9 +84,7 @@ def _packed(group: Group, shape: Extra, *, kind: str = "wna16") -> Scheme:
         raise group.refuse("packed weights have 2 to 8 bits")
     if weights.reordered:
         kind = "act_order"
-    return packed(
-        METHOD, weights.bits, weights.group_size, zero_points=not weights.symmetric, more=(shape,), kind=kind
-    )
+    return packed(METHOD, weights.bits, weights.group_size, zero_points=not weights.symmetric, more=(shape,), kind=kind)
 
 
 # --- one function per scheme, in vLLM's order ---
@@ -171,11 +169,7 @@ def _expert_nvfp4(group: Group) -> Scheme | None:
 
 
 def _expert_fp8(group: Group) -> Scheme | None:
-    return (
-        eight_bits(METHOD, "fp8", _granularity(group), static_input=_static(group, ONE))
-        if group.is_fp8
-        else None
-    )
+    return eight_bits(METHOD, "fp8", _granularity(group), static_input=_static(group, ONE)) if group.is_fp8 else None
 
 
 def _expert_int8(group: Group) -> Scheme | None:

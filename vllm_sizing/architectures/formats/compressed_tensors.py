@@ -40,9 +40,7 @@ def parse_compressed_tensors(section: Config) -> CheckpointQuantization:
     """
     sparsity = section.section("sparsity_config")
     if sparsity is not None and read_names(sparsity, "targets"):
-        raise sparsity.refuse(
-            "targets", "empty: vLLM removed sparse kernels; use a checkpoint without sparsity"
-        )
+        raise sparsity.refuse("targets", "empty: vLLM removed sparse kernels; use a checkpoint without sparsity")
     default = section.text("format")
     groups: dict[str, Group] = {}
     found = section.section("config_groups") or Config({}, "config_groups")
@@ -154,15 +152,11 @@ class CompressedTensors(CheckpointQuantization):
         """
         The formats of ``w13`` and ``w2``: those of the first expert's projections.
         """
-        groups = [
-            self._group(f"{prefix}.0.{part}", _EXPERTS) for part in ("gate_proj", "up_proj", "down_proj")
-        ]
+        groups = [self._group(f"{prefix}.0.{part}", _EXPERTS) for part in ("gate_proj", "up_proj", "down_proj")]
         if groups[2] is None:
             return PLAIN_EXPERTS
         if any(group != groups[2] for group in groups):
-            raise Config({}, "quantization_config").refuse(
-                "config_groups", f"one format for the experts of {prefix}"
-            )
+            raise Config({}, "quantization_config").refuse("config_groups", f"one format for the experts of {prefix}")
         return same(expert_scheme(groups[2]))
 
     def embedding(self, prefix: str) -> Scheme | None:

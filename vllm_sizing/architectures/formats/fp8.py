@@ -98,9 +98,7 @@ def parse_fp8(section: Config) -> CheckpointQuantization:
     if section.text("store_dtype") == "mxfp4":
         experts = microscaled("fp8", 4, padding="mxfp4")
     else:
-        experts = eight_bits(
-            "fp8", "fp8", block or "tensor", static_input=ONE if static else None, adapts=True
-        )
+        experts = eight_bits("fp8", "fp8", block or "tensor", static_input=ONE if static else None, adapts=True)
     found = ListedQuantization("fp8", ignored, linear, same(experts))
     found.attention_scale_bytes = SCALES
     return found
@@ -155,9 +153,7 @@ class DeepseekV4(ListedQuantization):
                             scale_bytes=1 if fp4 and block else 4, adapts=True)  # fmt: skip
         if block == (32, 32) and fp4:
             linear = microscaled(method, 8)
-        experts = same(
-            eight_bits(method, "fp8", block or "tensor", static_input=ONE if static else None, adapts=True)
-        )
+        experts = same(eight_bits(method, "fp8", block or "tensor", static_input=ONE if static else None, adapts=True))
         if fp4:
             experts = self._native = same(microscaled(method, 4, padding="mxfp4"))
             if section.text("moe_quant_algo").upper() == "NVFP4":

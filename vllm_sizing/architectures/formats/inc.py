@@ -28,13 +28,14 @@ from vllm_sizing.architectures.formats.schemes import PLAIN_EXPERTS, Experts, ei
 from vllm_sizing.architectures.quantization import CheckpointQuantization
 from vllm_sizing.errors import ConfigError
 from vllm_sizing.specs.quantization import Scheme
+from vllm_sizing.specs.value import Value
 
 _SPECIAL = re.compile(r"[*+?^$()\[\]{}|\\]")
 _PLAIN_BITS = 16
 
 
-@attrs.frozen
-class _Layer:
+@attrs.frozen(eq=False, repr=False)
+class _Layer(Value):
     bits: int
     group_size: int
     symmetric: bool
@@ -49,9 +50,7 @@ class Inc(CheckpointQuantization):
 
     def __init__(self, section: Config) -> None:
         self._data_type = section.text("data_type", default="int").replace("fp8", "fp")
-        self._block = (
-            read_block(section, "group_size") if isinstance(section.data.get("group_size"), list) else None
-        )
+        self._block = read_block(section, "group_size") if isinstance(section.data.get("group_size"), list) else None
         group_size = -1 if self._block else read_group_size(section, "group_size")
         bits = section.integer("bits", minimum=2, maximum=8)
         if self._data_type == "fp" and (bits != 8 or self._block is None):
@@ -65,15 +64,11 @@ class Inc(CheckpointQuantization):
         self._base = _Layer(bits, group_size, section.flag("sym", default=True))
         blocks = section.data.get("block_name_to_quantize") or section.data.get("to_quant_block_names")
         key = "block_name_to_quantize" if section.has("block_name_to_quantize") else "to_quant_block_names"
-        self._block_names = (
-            blocks.split(",")[:MAX_RULES] if isinstance(blocks, str) else read_names(section, key)
-        )
+        self._block_names = blocks.split(",")[:MAX_RULES] if isinstance(blocks, str) else read_names(section, key)
         extra = section.section("extra_config")
         rules: Mapping[str, object] = {} if extra is None else extra.data
         if len(rules) > MAX_RULES or any(len(name) > MAX_RULE_LENGTH for name in rules):
-            raise section.refuse(
-                "extra_config", f"at most {MAX_RULES:,} names of {MAX_RULE_LENGTH} characters"
-            )
+            raise section.refuse("extra_config", f"at most {MAX_RULES:,} names of {MAX_RULE_LENGTH} characters")
         self._rules = {} if extra is None else {name: extra.needed_section(name) for name in rules}
         self.prepare(())
 
@@ -114,18 +109,14 @@ class Inc(CheckpointQuantization):
     def _apply(self, rule: Config | None, *, quantized: bool) -> _Layer | None:
         if rule is None:
             return self._base if quantized else None
-        bits = rule.integer(
-            "bits", default=self._base.bits if quantized else _PLAIN_BITS, minimum=2, maximum=32
-        )
+        bits = rule.integer("bits", default=self._base.bits if quantized else _PLAIN_BITS, minimum=2, maximum=32)
         if bits >= _PLAIN_BITS:
             return None
         if bits > 8:
             raise rule.refuse("bits", "2 to 8, or 16")
         size = rule.data.get("group_size")
         group_size = (
-            self._base.group_size
-            if size is None or isinstance(size, list)
-            else read_group_size(rule, "group_size")
+            self._base.group_size if size is None or isinstance(size, list) else read_group_size(rule, "group_size")
         )
         return _Layer(bits, group_size, rule.flag("sym", default=self._base.symmetric))
 

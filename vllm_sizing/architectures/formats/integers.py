@@ -32,6 +32,7 @@ from vllm_sizing.architectures.formats.schemes import (
 )
 from vllm_sizing.architectures.quantization import CheckpointQuantization
 from vllm_sizing.specs.quantization import Extra, Scheme
+from vllm_sizing.specs.value import Value
 
 # Rows of experts' biases, allocated whether the checkpoint has them or not.
 _BIAS = Extra(name="bias", rows=1, element_bytes=MODEL_DTYPE_BYTES)
@@ -84,9 +85,7 @@ def gptq_schemes(
         kind=kind,
     )
     bare = packed(method, bits, group_size, zero_points=not symmetric, kind=kind)
-    experts = packed(
-        method, bits, group_size, zero_points=True, more=(_BIAS, *index), fallback=bare, kind=kind
-    )
+    experts = packed(method, bits, group_size, zero_points=True, more=(_BIAS, *index), fallback=bare, kind=kind)
     return linear, experts if group_size in MARLIN_GROUPS else bare
 
 
@@ -187,6 +186,8 @@ class Gptq(CheckpointQuantization):
         self.varies_by_layer = self._quantized.varies or self._rule_names.varies
 
     def _settings(self, prefix: str) -> _GptqSettings | None:
+        if not self._rule_names.match(prefix):
+            return self._base
         for pattern, settings in self._overrides:
             if pattern.match(prefix):
                 return settings
@@ -215,8 +216,8 @@ class Gptq(CheckpointQuantization):
         return self.linear(prefix) if self._head else None
 
 
-@attrs.frozen(kw_only=True)
-class _GptqSettings:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class _GptqSettings(Value):
     bits: int
     group_size: int
     reorders: bool
@@ -241,9 +242,7 @@ class _GptqSettings:
         """
         The formats of linear layers and experts.
         """
-        return gptq_schemes(
-            method, self.bits, self.group_size, symmetric=self.symmetric, reorders=self.reorders
-        )
+        return gptq_schemes(method, self.bits, self.group_size, symmetric=self.symmetric, reorders=self.reorders)
 
 
 def _flat_names(section: Config, key: str) -> list[str]:
@@ -252,8 +251,6 @@ def _flat_names(section: Config, key: str) -> list[str]:
     """
     found: list[Any] = section.items(key, maximum=MAX_RULES) or []
     flat = [name for entry in found for name in (entry if isinstance(entry, list) else [entry])]
-    if len(flat) > MAX_RULES or not all(
-        isinstance(name, str) and len(name) <= MAX_RULE_LENGTH for name in flat
-    ):
+    if len(flat) > MAX_RULES or not all(isinstance(name, str) and len(name) <= MAX_RULE_LENGTH for name in flat):
         raise section.refuse(key, "a list of module names")
     return flat

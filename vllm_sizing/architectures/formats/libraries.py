@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from vllm_sizing.architectures.config import Config
 from vllm_sizing.architectures.formats.names import Patterns, Renames, named, read_names, renamed
-from vllm_sizing.architectures.formats.schemes import PLAIN_EXPERTS, Experts, same
+from vllm_sizing.architectures.formats.schemes import PLAIN_EXPERTS, Experts, bitsandbytes, same
 from vllm_sizing.architectures.quantization import CheckpointQuantization
 from vllm_sizing.specs.findings import Finding
 from vllm_sizing.specs.quantization import Extra, Scheme
@@ -49,37 +49,12 @@ class LibraryQuantization(CheckpointQuantization):
         return same(self._scheme) if self._has_experts else PLAIN_EXPERTS
 
 
-def bitsandbytes_scheme(*, eight_bits: bool = False, double: bool = False) -> Scheme:
-    """
-    Blocks of 64 weights with their largest value beside them, itself quantized with ``double``.
-    """
-    if eight_bits:
-        scale = Extra(name="SCB", rows=1)
-        return Scheme(
-            name="bitsandbytes int8",
-            method="bitsandbytes",
-            kind="bitsandbytes",
-            weight_bits=8,
-            extras=(scale,),
-        )
-    scales = [Extra(name="absmax", rows=1, cols=64, element_bytes=1 if double else 4)]
-    if double:
-        scales.append(Extra(name="nested_absmax", rows=4, cols=64 * 64, element_bytes=4, partial=True))
-    return Scheme(
-        name="bitsandbytes 4 bit",
-        method="bitsandbytes",
-        kind="bitsandbytes",
-        weight_bits=4,
-        extras=tuple(scales),
-    )
-
-
 def parse_bitsandbytes(section: Config) -> CheckpointQuantization:
     """
     ``quant_method: bitsandbytes``.
     """
-    scheme = bitsandbytes_scheme(
-        eight_bits=section.flag("load_in_8bit", "_load_in_8bit", default=False),
+    scheme = bitsandbytes(
+        int8=section.flag("load_in_8bit", "_load_in_8bit", default=False),
         double=section.flag("bnb_4bit_use_double_quant", default=False),
     )
     return LibraryQuantization(scheme, read_names(section, "llm_int8_skip_modules"), has_experts=True)

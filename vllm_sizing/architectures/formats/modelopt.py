@@ -53,17 +53,11 @@ def parse_modelopt(section: Config, method: str) -> CheckpointQuantization:
         algo = read_algo(section)
         if algo not in _METHODS:
             raise where.refuse("quant_algo", "one of " + ", ".join(_METHODS))
-        excluded = (
-            read_names(where, "exclude_modules")
-            if inner
-            else read_names(section, "ignore", "exclude_modules")
-        )
+        excluded = read_names(where, "exclude_modules") if inner else read_names(section, "ignore", "exclude_modules")
     group_size = where.integer("group_size", default=None, minimum=16, maximum=2**16)
     kv_cache_dtype = _kv_cache_dtype(section)
     if algo == "MIXED_PRECISION":
-        return MixedPrecision(
-            where, excluded, group_size, kv_cache_dtype, has_scales=_mixed_has_scales(section, inner)
-        )
+        return MixedPrecision(where, excluded, group_size, kv_cache_dtype, has_scales=_mixed_has_scales(section, inner))
     if algo == "NVFP4" and _is_weight_only(section):
         algo = "W4A16_NVFP4"
     found = ExcludingQuantization(method, excluded)
@@ -105,7 +99,4 @@ def _is_weight_only(section: Config) -> bool:
     groups = section.section("config_groups")
     if groups is None or not groups.data:
         return False
-    return all(
-        isinstance(group, Mapping) and group.get("input_activations") is None
-        for group in groups.data.values()
-    )
+    return all(isinstance(group, Mapping) and group.get("input_activations") is None for group in groups.data.values())

@@ -7,9 +7,6 @@ Source: vLLM 0.33 ``quantization/modelopt.py:ModelOptMixedPrecisionConfig``, ``L
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import attrs
 
 from vllm_sizing.architectures.config import Config
@@ -80,33 +77,13 @@ class MixedPrecision(ExcludingQuantization):
         *,
         has_scales: bool,
     ) -> None:
-        layers = where.needed_section("quantized_layers")
-        if not layers.data or len(layers.data) > MAX_RULES:
-            raise where.refuse("quantized_layers", f"a JSON object of 1 to {MAX_RULES:,} modules")
-        self._algos = {name: _recipe_algo(layers, name, recipe) for name, recipe in layers.data.items()}
-        sizes = [
-            recipe.get("group_size")
-            for recipe in layers.data.values()
-            if "NVFP4" in recipe["quant_algo"].upper()
-        ]
-        found = group_size or next((size for size in sizes if size is not None), 16)
-        if not isinstance(found, int) or not 1 <= found <= 2**16:
-            raise layers.refuse("group_size", "an integer from 1 to 65,536")
-        self._formats = {
-            algo: formats_of("modelopt_mixed", algo, found) for algo in set(self._algos.values())
-        }
-        blocks = {
-            recipe.get("group_size", 128)
-            for recipe in layers.data.values()
-            if recipe["quant_algo"].upper() in BLOCK_FP8
-        }
-        for size in blocks:
-            if not isinstance(size, int) or not 1 <= size <= 2**16 or len(blocks) > 1:
-                raise layers.refuse("group_size", "one integer for all FP8 blocks")
-            experts = eight_bits("modelopt_mixed", "fp8", (size, size), adapts=True)
-            for algo in BLOCK_FP8:
-                if algo in self._formats:
-                    self._formats[algo] = (self._formats[algo][0], same(experts))
+        self._algos, sizes = _read_layers(where)
+        group = group_size or sizes.get("NVFP4") or sizes.get("W4A16_NVFP4") or 16
+        self._formats = {algo: formats_of("modelopt_mixed", algo, group) for algo in set(self._algos.values())}
+        block = sizes.get("FP8_PB_WO", sizes.get("FP8_BLOCK_SCALES", 128))
+        for algo in {*BLOCK_FP8} & {*self._formats}:
+            experts = eight_bits("modelopt_mixed", "fp8", (block, block), adapts=True)
+            self._formats[algo] = (self._formats[algo][0], same(experts))
         super().__init__("modelopt_mixed", excluded)
         self.kv_cache_dtype = kv_cache_dtype
         self.attention_scale_bytes = SCALES if has_scales else 0
@@ -142,9 +119,7 @@ class MixedPrecision(ExcludingQuantization):
             if candidate in self._layers:
                 return self._layers[candidate]
         parts = fused or _PROJECTIONS.get(prefix.rsplit(".", 1)[-1], ())
-        algos = {
-            self._layers[name] for at in candidates for name in shards(at, parts) if name in self._layers
-        }
+        algos = {self._layers[name] for at in candidates for name in shards(at, parts) if name in self._layers}
         if len(algos) > 1:
             message = f"config.json: quantized_layers gives the fused parts of {prefix} several formats"
             raise ConfigError(message, field="quantization_config.quantized_layers", value=prefix)
@@ -170,9 +145,7 @@ class MixedPrecision(ExcludingQuantization):
         The formats of ``w13`` and ``w2``.
         """
         algo = None if self.excluded(prefix) else self._algo(prefix)
-        return (
-            PLAIN_EXPERTS if algo is None or algo == "FP8_PER_CHANNEL_PER_TOKEN" else self._formats[algo][1]
-        )
+        return PLAIN_EXPERTS if algo is None or algo == "FP8_PER_CHANNEL_PER_TOKEN" else self._formats[algo][1]
 
     def embedding(self, prefix: str) -> Scheme | None:
         """
@@ -182,9 +155,28 @@ class MixedPrecision(ExcludingQuantization):
         return self._formats[algo][0] if algo in _CODECS else None
 
 
-def _recipe_algo(layers: Config, name: str, recipe: Any) -> str:
-    algo = recipe.get("quant_algo") if isinstance(recipe, Mapping) else None
+def _read_layers(where: Config) -> tuple[dict[str, str], dict[str, int]]:
+    """
+    The algorithm of each module, of one expert for all; the group or block size of each algorithm.
+    """
+    layers = where.needed_section("quantized_layers")
+    if not layers.data or len(layers.data) > MAX_RULES:
+        raise where.refuse("quantized_layers", f"a JSON object of 1 to {MAX_RULES:,} modules")
     known = {*LINEAR_ALGOS, *_CODECS, *BLOCK_FP8}
-    if not isinstance(algo, str) or algo.upper() not in known:
-        raise layers.refuse(name, "an object whose quant_algo is one of " + ", ".join(sorted(known)))
-    return algo.upper()
+    algos: dict[str, str] = {}
+    sizes: dict[str, int] = {}
+    fused: set[str] = set()
+    for name, recipe in layers.data.items():
+        algo = recipe.get("quant_algo") if isinstance(recipe, dict) else None
+        algo = algo.upper() if isinstance(algo, str) else ""
+        if algo not in known:
+            raise layers.refuse(name, "an object whose quant_algo is one of " + ", ".join(sorted(known)))
+        if "group_size" in recipe and algo not in sizes:
+            sizes[algo] = layers.needed_section(name).integer("group_size", default=128, maximum=2**16)
+        parent, expert, _ = name.partition(".experts.")
+        if expert:
+            if parent in fused:
+                continue
+            fused.add(parent)
+        algos[name] = algo
+    return algos, sizes

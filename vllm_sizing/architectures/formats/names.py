@@ -105,8 +105,8 @@ class Patterns:
         self.exact = frozenset(exact)
         parts, globs, regexes = tuple(parts), tuple(globs), tuple(regexes)
         self._parts = by_layer((part, part) for part in parts)
-        self._globs = by_layer((glob, re.compile(fnmatch.translate(glob))) for glob in globs)
-        self._regexes = compile_regexes(regexes)
+        self._globs = by_layer((glob, _glob(glob)) for glob in globs)
+        self._regexes = AnyOf(regexes)
         self.varies = any(map(_NUMBERED.search, (*self.exact, *parts, *globs))) or not all(
             map(_LAYER_BLIND.fullmatch, regexes)
         )
@@ -115,14 +115,44 @@ class Patterns:
         """
         Whether a rule equals the name, is a part of it, or matches it.
         """
-        if name in self.exact or any(pattern.match(name) for pattern in self._regexes):
+        if name in self.exact or self._regexes.match(name):
             return True
         for key in layer_keys(name):
             if any(part in name for part in self._parts.get(key, ())):
                 return True
-            if any(glob.match(name) for glob in self._globs.get(key, ())):
+            if any(glob(name) for glob in self._globs.get(key, ())):
                 return True
         return False
+
+
+def _glob(text: str) -> Callable[[str], object]:
+    head = text[:-1]
+    if text.endswith("*") and not any(char in head for char in "*?["):
+        return lambda name: name.startswith(head)
+    return re.compile(fnmatch.translate(text)).match
+
+
+class AnyOf:
+    """
+    Regular expressions, tried at once where they can be.
+    """
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self.patterns = compile_regexes(texts)
+        try:
+            self._joined: tuple[re.Pattern[str], ...] = (
+                re.compile("|".join(f"(?:{pattern.pattern})" for pattern in self.patterns)),
+            )
+        except re.error:  # Flags or group names that do not go together.
+            self._joined = self.patterns
+        if not self.patterns:
+            self._joined = ()
+
+    def match(self, name: str) -> bool:
+        """
+        Whether any of them matches the beginning of a name.
+        """
+        return any(pattern.match(name) for pattern in self._joined)
 
 
 def layer_keys(name: str) -> set[str]:

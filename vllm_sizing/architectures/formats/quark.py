@@ -50,9 +50,7 @@ class Quark(CheckpointQuantization):
         if len(layers.data) > MAX_RULES:
             raise section.refuse("layer_quant_config", f"an object of at most {MAX_RULES:,} patterns")
         cache = set(read_names(export, "kv_cache_group"))
-        self._layers = {
-            name: _read(layers, name, packed=self._packed, is_cache=name in cache) for name in layers.data
-        }
+        self._layers = {name: _read(layers, name, packed=self._packed, is_cache=name in cache) for name in layers.data}
         self._excluded_names = read_names(section, "exclude")
         self.attention_scale_bytes = SCALES
         self.prepare(())
@@ -63,16 +61,12 @@ class Quark(CheckpointQuantization):
         """
         names = [renamed(name, prefixes) for name in self._excluded_names]
         self._listed = [name for name in names if not name.startswith("re:")]
-        self._excluded = Patterns(
-            exact=self._listed, regexes=[name[3:] for name in names if name.startswith("re:")]
-        )
+        self._excluded = Patterns(exact=self._listed, regexes=[name[3:] for name in names if name.startswith("re:")])
         self._rules = [
             (Patterns(globs=[name]) if "*" in name else None, renamed(name, prefixes), found)
             for name, found in self._layers.items()
         ]
-        self.varies_by_layer = (
-            self._excluded.varies or Patterns(globs=[name for _, name, _ in self._rules]).varies
-        )
+        self.varies_by_layer = self._excluded.varies or Patterns(globs=[name for _, name, _ in self._rules]).varies
 
     def _find(self, prefix: str, fused: tuple[str, ...] = ()) -> tuple[Scheme | None, Scheme | None]:
         for name in shards(prefix, fused) or [prefix]:
@@ -100,9 +94,7 @@ def _single(value: Any) -> Any:
     return value[0] if isinstance(value, list) and len(value) == 1 else value
 
 
-def _read(
-    where: Config, key: str, *, packed: bool, is_cache: bool = False
-) -> tuple[Scheme | None, Scheme | None]:
+def _read(where: Config, key: str, *, packed: bool, is_cache: bool = False) -> tuple[Scheme | None, Scheme | None]:
     """
     The linear and expert formats of a setting.
     """

@@ -132,9 +132,7 @@ def packed(
         zero_points: Packed like the weights, along the outputs.
     """
     group, shared = max(group_size, 0), math.gcd(32, bits)
-    extras = [
-        Extra(name="scales", rows=1, cols=group or ONE, element_bytes=MODEL_DTYPE_BYTES, full_cols=full_cols)
-    ]
+    extras = [Extra(name="scales", rows=1, cols=group or ONE, element_bytes=MODEL_DTYPE_BYTES, full_cols=full_cols)]
     if zero_points:
         extras.append(
             Extra(
@@ -154,4 +152,29 @@ def packed(
         group_size=group,
         fallback=fallback,
         extras=(*extras, *more),
+    )
+
+
+def bitsandbytes(*, int8: bool = False, double: bool = False) -> Scheme:
+    """
+    Blocks of 64 weights with their largest value beside them, itself quantized with ``double``.
+    """
+    if int8:
+        scale = Extra(name="SCB", rows=1)
+        return Scheme(
+            name="bitsandbytes int8",
+            method="bitsandbytes",
+            kind="bitsandbytes",
+            weight_bits=8,
+            extras=(scale,),
+        )
+    scales = [Extra(name="absmax", rows=1, cols=64, element_bytes=1 if double else 4)]
+    if double:
+        scales.append(Extra(name="nested_absmax", rows=4, cols=64 * 64, element_bytes=4, partial=True))
+    return Scheme(
+        name="bitsandbytes 4 bit",
+        method="bitsandbytes",
+        kind="bitsandbytes",
+        weight_bits=4,
+        extras=tuple(scales),
     )
