@@ -18,7 +18,7 @@ from vllm_sizing.specs.model import ModelSpec
 
 _LLAMA = Style(defaults={"max_position_embeddings": 2048})
 _MISTRAL = Style(
-    defaults={"num_key_value_heads": 8, "max_position_embeddings": 131072, "sliding_window": 4096}
+    defaults={"num_key_value_heads": 8, "max_position_embeddings": 131072, "sliding_window": 4096}, lora_ends=False
 )
 _MINISTRAL3 = Style(
     defaults={
@@ -30,12 +30,12 @@ _MINISTRAL3 = Style(
 )
 _QWEN2 = Style(
     defaults={"num_key_value_heads": 32, "max_position_embeddings": 32768, "sliding_window": 4096},
-    qkv_bias=True, output_bias=False, mlp_bias=False, switched_windows=True, per_layer_windows=False,
+    qkv_bias=True, output_bias=False, mlp_bias=False, head_dim=False, switched_windows=True, per_layer_windows=False,
     lora_ends=False,
 )  # fmt: skip
 _QWEN3 = attrs.evolve(
     _QWEN2,
-    defaults={**_QWEN2.defaults, "head_dim": 128},
+    defaults={**_QWEN2.defaults, "head_dim": 128}, head_dim=True,
     qkv_bias=("attention_bias",), head_norms=True, lora_ends=True,
 )  # fmt: skip
 _MIMO = attrs.evolve(_QWEN2, defaults={"max_position_embeddings": 32768, "sliding_window": 4096})

@@ -107,6 +107,10 @@ _TRITON = Backend(
 _TURBO = Backend(
     name="TURBOQUANT", dtypes=TURBOQUANT, blocks=(32, 64, 128), any_multiple=False, sinks=None, windows=False
 )
+_DIFFKV = Backend(
+    name="FLASH_ATTN_DIFFKV", dtypes=_PLAIN | _FP8 | _PER_HEAD | {"nvfp4"}, least=(9, 0), most=(9, 9), sinks=(9, 0)
+)
+_TRITON_DIFFKV = Backend(name="TRITON_ATTN_DIFFKV", dtypes=_PLAIN | _FP8 | {"float32"}, fp8_least=(8, 9))
 _FLASH_ATTN_MLA = Backend(name="FLASH_ATTN_MLA", dtypes=_PLAIN, least=(9, 0), most=(9, 9))
 _FLASHMLA = Backend(name="FLASHMLA", dtypes=_PLAIN | _FP8, blocks=(64,), any_multiple=False, least=(9, 0), most=(10, 9))
 _FLASHINFER_MLA = Backend(
@@ -136,10 +140,6 @@ _FLASHINFER_SPARSE = Backend(
 _SPARSE_120 = Backend(
     name="FLASHINFER_MLA_SPARSE_SM120", dtypes=frozenset({"bfloat16", "fp8"}), blocks=(64,), least=(12, 0)
 )
-_ALL = (
-    _FLASH_ATTN, _TRITON_FLASH_ATTN, _FLASHINFER, _TRITON, _TURBO, _FLASH_ATTN_MLA, _FLASHMLA, _FLASHINFER_MLA,
-    _TRITON_MLA, _CUTLASS_MLA, _FA_SPARSE, _FLASHMLA_SPARSE, _FLASHMLA_SPARSE_100, _FLASHINFER_SPARSE, _SPARSE_120,
-)  # fmt: skip
 
 
 @lru_cache(maxsize=512)
@@ -162,7 +162,9 @@ def choose_attention(
         return AttentionChoice(name="", block_size=block_size or kernel, kernel_block=kernel)
     sparse = any(layer.indexer_bytes_per_token for layer in latent)
     refusals = []
-    for backend in _in_order(capability, latent=bool(latent), sparse=sparse, prefix_lm="prefix_lm" in model.traits):
+    unequal = any(layer.head_size != layer.head_size_v for layer in plain)
+    prefix_lm = "prefix_lm" in model.traits
+    for backend in _in_order(capability, latent=bool(latent), sparse=sparse, prefix_lm=prefix_lm, unequal=unequal):
         reason = _refuses(backend, model, plain, capability, kv_cache_dtype, block_size)
         if reason:
             refusals.append(f"{backend.name}: {reason}")
@@ -179,9 +181,13 @@ def choose_attention(
     raise UnsupportedError(message, field="kv_cache_dtype", value=kv_cache_dtype)
 
 
-def _in_order(capability: tuple[int, int], *, latent: bool, sparse: bool, prefix_lm: bool) -> Iterator[Backend]:
+def _in_order(
+    capability: tuple[int, int], *, latent: bool, sparse: bool, prefix_lm: bool, unequal: bool
+) -> Iterator[Backend]:
     major = capability[0]
-    if sparse:
+    if unequal:
+        yield from (_DIFFKV, _TRITON_DIFFKV)
+    elif sparse:
         yield from {
             10: (_FLASHINFER_SPARSE, _FLASHMLA_SPARSE_100),
             12: (_SPARSE_120,),

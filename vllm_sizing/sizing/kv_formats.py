@@ -11,6 +11,7 @@ from vllm_sizing.errors import UnsupportedError
 from vllm_sizing.units import DTYPE_BYTES, ceil_div
 
 SIXTEEN_BIT = ("float16", "bfloat16", "float32")
+_ONE_BYTE = ("int8_per_token_head", "fp8_per_token_head")
 # Bits of keys and values; quantization/turboquant/config.py:TQ_PRESETS.
 _TURBOQUANT_BITS = {
     "turboquant_k8v4": (8, 4),
@@ -33,7 +34,9 @@ def head_token_bytes(kv_cache_dtype: str, model_dtype: str, head_size: int, head
         return both * DTYPE_BYTES[kv_cache_dtype]
     if kv_cache_dtype in FP8:
         return both
-    if kv_cache_dtype in ("int8_per_token_head", "fp8_per_token_head"):
+    if head_size != head_size_v and (kv_cache_dtype in _ONE_BYTE or kv_cache_dtype.startswith("nvfp4")):
+        return both  # The backends for unequal heads know no scales: flash_attn_diffkv.py
+    if kv_cache_dtype in _ONE_BYTE:
         return both + 2 * 4
     if kv_cache_dtype == "int4_per_token_head":
         return head_size // 2 + head_size_v // 2 + 2 * 4
