@@ -12,6 +12,7 @@ from vllm_sizing.sizing.defaults import rules_for
 from vllm_sizing.sizing.kernels import METHODS, ONLINE, expert_multiples
 from vllm_sizing.sizing.layout import Layout
 from vllm_sizing.sizing.methods import check_method, expert_padding, online_schemes, online_schemes_for
+from vllm_sizing.sizing.storage import ExpertPadding
 from vllm_sizing.sizing.weights import Loading, stage_weights
 
 NEWEST = rules_for((0, 33, 0))
@@ -187,21 +188,22 @@ def test_the_newest_floor_counts(name):
 @pytest.mark.parametrize(
     ("rule", "capability", "version", "multiples"),
     [
-        ("gpt_oss_mxfp4", (8, 0), (0, 33, 0), (128, 256)),
-        ("gpt_oss_mxfp4", (8, 9), (0, 33, 0), (128, 256)),
-        ("gpt_oss_mxfp4", (9, 0), (0, 33, 0), (64, 1)),
-        ("gpt_oss_mxfp4", (9, 0), (0, 10, 1), (128, 256)),
-        ("gpt_oss_mxfp4", (10, 0), (0, 26, 0), (256, 256)),
-        ("gpt_oss_mxfp4", (10, 0), (0, 27, 0), (128, 256)),
-        ("gpt_oss_mxfp4", (12, 0), (0, 11, 0), (64, 1)),
-        ("gpt_oss_mxfp4", (12, 0), (0, 31, 0), (128, 256)),
-        ("gpt_oss_mxfp4", (12, 0), (0, 32, 0), (64, 1)),
-        ("gpt_oss_mxfp4", (12, 1), (0, 33, 0), (128, 256)),
-        ("mxfp4", (9, 0), (0, 33, 0), (64, 1)),
-        ("mxfp4", (8, 0), (0, 33, 0), (128, 256)),
-        ("plain", (9, 0), (0, 33, 0), (1, 1)),
-        ("plain", (10, 0), (0, 33, 0), (128, 1)),
-        ("plain", (10, 0), (0, 31, 0), (1, 1)),
+        ("gpt_oss_mxfp4", (8, 0), (0, 33, 0), (128, 256, 1)),
+        ("gpt_oss_mxfp4", (8, 9), (0, 33, 0), (128, 256, 1)),
+        ("gpt_oss_mxfp4", (9, 0), (0, 33, 0), (64, 1, 1)),
+        ("gpt_oss_mxfp4", (9, 0), (0, 11, 0), (64, 1, 256)),
+        ("gpt_oss_mxfp4", (9, 0), (0, 10, 1), (128, 256, 1)),
+        ("gpt_oss_mxfp4", (10, 0), (0, 26, 0), (256, 256, 1)),
+        ("gpt_oss_mxfp4", (10, 0), (0, 27, 0), (128, 256, 1)),
+        ("gpt_oss_mxfp4", (12, 0), (0, 11, 0), (64, 1, 1)),
+        ("gpt_oss_mxfp4", (12, 0), (0, 31, 0), (128, 256, 1)),
+        ("gpt_oss_mxfp4", (12, 0), (0, 32, 0), (64, 1, 1)),
+        ("gpt_oss_mxfp4", (12, 1), (0, 33, 0), (128, 256, 1)),
+        ("mxfp4", (9, 0), (0, 33, 0), (64, 1, 1)),
+        ("mxfp4", (8, 0), (0, 33, 0), (128, 256, 1)),
+        ("plain", (9, 0), (0, 33, 0), (1, 1, 1)),
+        ("plain", (10, 0), (0, 33, 0), (128, 1, 1)),
+        ("plain", (10, 0), (0, 31, 0), (1, 1, 1)),
     ],
 )
 def test_kernels_pad_by_gpu_and_release(rule, capability, version, multiples):
@@ -209,16 +211,16 @@ def test_kernels_pad_by_gpu_and_release(rule, capability, version, multiples):
 
 
 def test_dense_models_and_other_vendors_are_not_padded():
-    assert expert_padding(PLAIN, B200, NEWEST, Layout()) == ()
-    assert expert_padding(MIXTURE, H100, NEWEST, Layout()) == ()
-    assert expert_padding(MIXTURE, B200, NEWEST, Layout()) == (("plain", 128, 1),)
+    assert expert_padding(PLAIN, B200, NEWEST) == ()
+    assert expert_padding(MIXTURE, H100, NEWEST) == ()
+    assert expert_padding(MIXTURE, B200, NEWEST) == (ExpertPadding(rule="plain", intermediate=128),)
 
 
 def test_padding_is_allocated():
     """
     Experts of width 96 on a rank are held as if they were 128 wide.
     """
-    loading = Loading(dtype="bfloat16", expert_padding=expert_padding(MIXTURE, B200, NEWEST, Layout()))
+    loading = Loading(dtype="bfloat16", expert_padding=expert_padding(MIXTURE, B200, NEWEST))
     padded = stage_weights(MIXTURE, Layout(tensor=4), loading)[0].num_bytes
     bare = stage_weights(MIXTURE, Layout(tensor=4), Loading(dtype="bfloat16"))[0].num_bytes
     layers, experts, hidden = 2, 8, 512

@@ -22,6 +22,7 @@ from vllm_sizing.sizing.kernels import (
     support_of,
 )
 from vllm_sizing.sizing.layout import Layout
+from vllm_sizing.sizing.storage import ExpertPadding
 from vllm_sizing.specs.gpu import GpuSpec
 from vllm_sizing.specs.model import ModelSpec, WeightTensor
 from vllm_sizing.specs.quantization import Extra, Scheme
@@ -194,9 +195,9 @@ def _width(tensor: WeightTensor) -> int:
     return tensor.shape[1] // len(tensor.shard.parts) if tensor.shard.axis == 1 else tensor.shape[2]
 
 
-def expert_padding(model: ModelSpec, gpu: GpuSpec, rules: Rules, layout: Layout) -> tuple[tuple[str, int, int], ...]:
+def expert_padding(model: ModelSpec, gpu: GpuSpec, rules: Rules) -> tuple[ExpertPadding, ...]:
     """
-    (rule, intermediate multiple, hidden multiple) of the fused-expert kernels that pad.
+    How the kernels of fused experts pad on a GPU.
 
     Other vendors' kernels are not modelled: no padding.
     """
@@ -206,8 +207,12 @@ def expert_padding(model: ModelSpec, gpu: GpuSpec, rules: Rules, layout: Layout)
     padding = {scheme.padding for scheme in stored_schemes(model) if scheme.padding}
     if "experts_not_silu" not in model.traits:
         padding.add("plain")
-    found = ((rule, *expert_multiples(rule, capability, rules.version)) for rule in sorted(padding))
-    return tuple(multiples for multiples in found if multiples[1:] != (1, 1))
+    found = {rule: expert_multiples(rule, capability, rules.version) for rule in sorted(padding)}
+    return tuple(
+        ExpertPadding(rule=rule, intermediate=intermediate, hidden=hidden, values=values)
+        for rule, (intermediate, hidden, values) in found.items()
+        if (intermediate, hidden, values) != (1, 1, 1)
+    )
 
 
 def _release(version: Version) -> str:

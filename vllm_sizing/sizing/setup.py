@@ -125,7 +125,7 @@ def prepare(
             dtype=dtype,
             max_num_batched_tokens=tokens,
             online=online,
-            expert_padding=expert_padding(model, gpu, rules, layout),
+            expert_padding=expert_padding(model, gpu, rules),
             replicated_towers=args.mm_encoder_tp_mode == "data",
             skipped_towers=skipped_towers(model, args),
             skip_lm_head=pooling and model.runner != "pooling",

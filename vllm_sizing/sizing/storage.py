@@ -17,9 +17,43 @@ from vllm_sizing.errors import UnsupportedError
 from vllm_sizing.sizing.layout import part_on_rank
 from vllm_sizing.specs.model import WeightTensor
 from vllm_sizing.specs.quantization import ONE, PARTS, Scheme
-from vllm_sizing.units import ceil_div
+from vllm_sizing.units import ceil_div, round_up
 
 _SMALLEST_GROUP = 32
+
+
+@attrs.frozen(kw_only=True)
+class ExpertPadding:
+    """
+    How a kernel enlarges a rank's fused experts; 1 everywhere: not at all.
+
+    Attributes:
+        rule: `Scheme.padding` of the experts that it reads, or ``plain``.
+
+        intermediate, hidden: Multiples that both widths are rounded up to.
+
+        values: Multiple of input columns that the packed values are rounded up to once loaded.
+    """
+
+    rule: str
+    intermediate: int = 1
+    hidden: int = 1
+    values: int = 1
+
+    def shape(self, tensor: WeightTensor, rows: int, cols: int) -> tuple[int, int]:
+        """
+        Rows and columns of one expert's matrix.
+        """
+        if tensor.shard.axis == 1:
+            num_parts = len(tensor.shard.parts)
+            return num_parts * round_up(rows // num_parts, self.intermediate), round_up(cols, self.hidden)
+        return round_up(rows, self.hidden), round_up(cols, self.intermediate)
+
+    def more_bytes(self, scheme: Scheme, rows: int, cols: int) -> int:
+        """
+        What the values of such a matrix grow by once loaded.
+        """
+        return (round_up(cols, self.values) - cols) * rows * scheme.weight_bits // 8
 
 
 def scheme_bytes(scheme: Scheme, rows: int, cols: int, *, num_parts: int = 1, full_cols: int | None = None) -> int:

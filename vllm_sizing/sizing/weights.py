@@ -15,7 +15,7 @@ from math import prod
 import attrs
 
 from vllm_sizing.sizing.layout import Layout, part_on_rank, stage_bounds
-from vllm_sizing.sizing.storage import fitted, scheme_bytes
+from vllm_sizing.sizing.storage import ExpertPadding, fitted, scheme_bytes
 from vllm_sizing.specs.model import ModelSpec, Part, WeightTensor
 from vllm_sizing.specs.quantization import Scheme
 from vllm_sizing.specs.value import Value
@@ -36,8 +36,7 @@ class Loading(Value):
 
         online: Schemes that replace plain matrices: (linear, w13, w2); None: load as stored.
 
-        expert_padding: (intermediate, hidden) are rounded up to these by the kernel of each
-            padding rule, by rule name.
+        expert_padding: What the kernels of fused experts round up to.
 
         replicated_towers: Encoders are not divided (``mm_encoder_tp_mode=data``).
 
@@ -47,7 +46,7 @@ class Loading(Value):
     dtype: str
     max_num_batched_tokens: int = 0
     online: tuple[Scheme | None, Scheme | None, Scheme | None] | None = None
-    expert_padding: tuple[tuple[str, int, int], ...] = ()
+    expert_padding: tuple[ExpertPadding, ...] = ()
     replicated_towers: bool = False
     skipped_towers: frozenset[str] = frozenset()
     skip_lm_head: bool = False
@@ -141,45 +140,30 @@ def tensor_bytes(tensor: WeightTensor, layout: Layout, loading: Loading) -> int:
     scheme = tensor.scheme
     if scheme is None and loading.online is not None and tensor.quantizable:
         scheme = _online_scheme(tensor, loading.online)
+    rule = "plain" if scheme is None else scheme.padding
+    padding = _NO_PADDING
+    if tensor.role == "experts" and rule:
+        padding = next((found for found in loading.expert_padding if found.rule == rule), padding)
+        shape = (shape[0], *padding.shape(tensor, shape[1], shape[2]))
     if scheme is None:
-        if tensor.role == "experts":
-            shape = (shape[0], *_padded(tensor, "plain", shape[1], shape[2], loading))
         elements = prod(shape)
         if tensor.per_batched_token:
             elements *= loading.max_num_batched_tokens
         return elements * DTYPE_BYTES[tensor.dtype or loading.dtype]
-    num_experts = 1
-    if tensor.role == "experts":
-        num_experts, rows, cols = shape
-        if scheme.padding:
-            rows, cols = _padded(tensor, scheme.padding, rows, cols, loading)
-        scheme = fitted(scheme, tensor, (num_experts, rows, cols), tensor_size)
-    else:
-        rows, cols = shape
-        scheme = fitted(scheme, tensor, shape, tensor_size)
+    scheme = fitted(scheme, tensor, shape, tensor_size)
+    num_experts, rows, cols = shape if tensor.role == "experts" else (1, *shape)
     num_parts = max(len(tensor.shard.parts), 1)
-    full_cols = tensor.shape[-1]
-    total = scheme_bytes(scheme, rows, cols, num_parts=num_parts, full_cols=full_cols)
-    return num_experts * total
+    total = scheme_bytes(scheme, rows, cols, num_parts=num_parts, full_cols=tensor.shape[-1])
+    return num_experts * (total + padding.more_bytes(scheme, rows, cols))
+
+
+_NO_PADDING = ExpertPadding(rule="")
 
 
 def _online_scheme(tensor: WeightTensor, online: tuple[Scheme | None, Scheme | None, Scheme | None]) -> Scheme | None:
     if tensor.role != "experts":
         return online[0]
     return online[1] if tensor.shard.axis == 1 else online[2]
-
-
-def _padded(tensor: WeightTensor, padding: str, rows: int, cols: int, loading: Loading) -> tuple[int, int]:
-    """
-    Rows and columns of an expert as its kernel wants them.
-    """
-    for rule, intermediate_multiple, hidden_multiple in loading.expert_padding:
-        if rule == padding:
-            if tensor.shard.axis == 1:
-                num_parts = len(tensor.shard.parts)
-                return num_parts * round_up(rows // num_parts, intermediate_multiple), round_up(cols, hidden_multiple)
-            return round_up(rows, hidden_multiple), round_up(cols, intermediate_multiple)
-    return rows, cols
 
 
 @lru_cache(maxsize=8192)
