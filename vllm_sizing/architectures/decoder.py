@@ -68,6 +68,8 @@ class Style(Value):
 
         head_norms: Norms of one head's width on q and k.
 
+        head_dim: The class reads ``head_dim``; else heads share out hidden_size.
+
         moe: Reads the experts; None: dense.
 
         norms: Names of the norms in a layer.
@@ -106,6 +108,7 @@ class Style(Value):
     output_bias: Bias = ("attention_bias", "bias")
     mlp_bias: Bias = ("mlp_bias",)
     head_norms: bool = False
+    head_dim: bool = True
     moe: Callable[[Config, Layers], Moe | None] | None = None
     norms: tuple[str, ...] = TWO_NORMS
     norm_bias: bool = False
@@ -129,6 +132,8 @@ def add_decoder(builder: Builder, text: Config, style: Style, *, prefix: str = "
     A decoder, as the whole model or (``prefix`` with its dot) inside a larger one.
     """
     text = text.over(style.defaults)
+    if not style.head_dim:
+        text = text.changed(head_dim=None)
     stack = read_stack(text)
     if style.tied is not None:
         stack = attrs.evolve(stack, tied=style.tied)

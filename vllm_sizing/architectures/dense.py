@@ -57,10 +57,10 @@ _INTERNLM2 = Style(
         embed="model.tok_embeddings", attention="attention", qkv="wqkv", output="wo", mlp="feed_forward",
         down="w2", head="output", qkv_parts=(), mlp_parts=("w1", "w3"),
     ),
-    qkv_bias=False, output_bias=False, mlp_bias=False,
+    qkv_bias=False, output_bias=False, mlp_bias=False, head_dim=False,
     norms=("attention_norm", "ffn_norm"), everywhere=True, per_layer_windows=False, lora_ends=False,
 )  # fmt: skip
-_PLAIN = Style(qkv_bias=False, output_bias=False, mlp_bias=False, per_layer_windows=False)
+_PLAIN = Style(qkv_bias=False, output_bias=False, mlp_bias=False, head_dim=False, per_layer_windows=False)
 _MINICPM = attrs.evolve(_PLAIN, everywhere=True)
 _NEMOTRON = Style(
     defaults={"max_position_embeddings": 4096}, norm_bias=True, gated=False, partial=0.5, per_layer_windows=False
@@ -73,7 +73,7 @@ _STABLELM = attrs.evolve(
     qkv_bias=("use_qkv_bias",), norm_bias=True, partial=0.25, everywhere=True, lora=False,
 )  # fmt: skip
 _STEP1 = Style(
-    qkv_bias=("attention_bias",), output_bias=("attention_bias",),
+    qkv_bias=("attention_bias",), output_bias=("attention_bias",), head_dim=False,
     rotary=False, per_layer_windows=False, lora=False,
 )  # fmt: skip
 _STYLES = {

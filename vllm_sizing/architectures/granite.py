@@ -49,8 +49,10 @@ def add_language_model(builder: Builder, text: Config, *, architecture: str, pre
     The decoder, as the whole model or (``prefix`` with its dot) inside a larger one.
     """
     text = text.over(_DEFAULTS[architecture])
-    stack = read_stack(text)
     with_experts = "Moe" in architecture
+    if with_experts:
+        text = text.changed(head_dim=None)  # The class does not read it.
+    stack = read_stack(text)
     layer, layers = f"{prefix}model.layers.*", stack.layers
     add_ends(builder, stack, prefix, everywhere=with_experts)
     kinds = text.layer_types(len(layers))

@@ -26,7 +26,8 @@ _MINISTRAL3 = Style(
         "head_dim": 128,
         "max_position_embeddings": 262144,
         "rope_parameters": {"rope_type": "yarn", "factor": 16.0, "original_max_position_embeddings": 16384},
-    }
+    },
+    lora_ends=False,
 )
 _QWEN2 = Style(
     defaults={"num_key_value_heads": 32, "max_position_embeddings": 32768, "sliding_window": 4096},
@@ -58,14 +59,14 @@ _STYLES = {
     "MiMoForCausalLM": _MIMO,
     "Ministral3ForCausalLM": _MINISTRAL3,
     "MistralForCausalLM": _MISTRAL,
-    "MistralModel": _MISTRAL,
+    "MistralModel": attrs.evolve(_MISTRAL, lora_ends=True),
     "Phi3ForCausalLM": _PHI3,
     "Qwen2ForCausalLM": _QWEN2,
     "Qwen2Model": _QWEN2,
     "Qwen3ForCausalLM": _QWEN3,
     "TeleChat3ForCausalLM": _LLAMA,
 }
-_LLAMA_CLASS = frozenset(name for name, style in _STYLES.items() if style in (_LLAMA, _MISTRAL, _MINISTRAL3))
+_READS_QKV_BIAS = frozenset(_STYLES) - {"MiMoForCausalLM", "Qwen2ForCausalLM", "Qwen2Model", "Qwen3ForCausalLM"}
 
 
 def add_language_model(builder: Builder, text: Config, *, architecture: str, prefix: str = "") -> Stack:
@@ -73,7 +74,7 @@ def add_language_model(builder: Builder, text: Config, *, architecture: str, pre
     A dense decoder, as the whole model or (``prefix`` with its dot) inside a larger one.
     """
     style = _STYLES[architecture]
-    if architecture in _LLAMA_CLASS and text.has("qkv_bias"):
+    if architecture in _READS_QKV_BIAS and text.has("qkv_bias"):
         style = attrs.evolve(style, qkv_bias=("qkv_bias",))  # It alone counts where a config has it.
     stack = add_decoder(builder, text, style, prefix=prefix)
     if architecture == "MiMoForCausalLM":

@@ -49,8 +49,8 @@ _PHIMOE = Style(
 )  # fmt: skip
 _OLMOE = Style(
     defaults={"max_position_embeddings": 4096, "num_experts_per_tok": 8},
-    qkv_bias=False, output_bias=False, moe=_read_moe, everywhere=True, tied=False, per_layer_windows=False,
-    lora_ends=False,
+    qkv_bias=False, output_bias=False, moe=_read_moe, head_dim=False, everywhere=True, tied=False,
+    per_layer_windows=False, lora_ends=False,
 )  # fmt: skip
 # The class is called block_sparse_moe, but its layers look themselves up as mlp.
 _MINIMAX = Style(

@@ -118,12 +118,22 @@ def read_indexer(text: Config, layers: Layers) -> Indexer | None:
 
 
 def add_latent_attention(
-    builder: Builder, name: str, hidden: int, latent: Latent, *, layers: Layers, indexer: Indexer | None = None
+    builder: Builder,
+    name: str,
+    hidden: int,
+    latent: Latent,
+    *,
+    layers: Layers,
+    indexer: Indexer | None = None,
+    indexer_lora: bool = False,
 ) -> None:
     """
     Projections, norms and the cache of latent attention.
 
     The down projections and the latent vector are the same on every rank.
+
+    Args:
+        indexer_lora: The class names the parts of the indexer's merged projection, which LoRA needs.
     """
     heads, rank = latent.num_heads, latent.q_lora_rank
     down = latent.kv_lora_rank + latent.rope
@@ -146,7 +156,7 @@ def add_latent_attention(
     builder.linear(f"{name}.kv_b_proj", latent.kv_lora_rank, heads * (latent.nope + latent.value), layers=layers)
     builder.linear(f"{name}.o_proj", heads * latent.value, hidden, shard=ROW, layers=layers)
     if indexer is not None:
-        _add_indexer(builder, f"{name}.indexer", hidden, rank, indexer)
+        _add_indexer(builder, f"{name}.indexer", hidden, rank, indexer, lora=indexer_lora)
     if latent.absorbed:
         builder.cache(
             MlaAttention(
@@ -161,13 +171,14 @@ def add_latent_attention(
         builder.attention_caches(f"{name}.attn", layers, heads, heads, latent.nope + latent.rope)
 
 
-def _add_indexer(builder: Builder, name: str, hidden: int, q_lora_rank: int, indexer: Indexer) -> None:
+def _add_indexer(
+    builder: Builder, name: str, hidden: int, q_lora_rank: int, indexer: Indexer, *, lora: bool
+) -> None:
     layers, size = indexer.layers, indexer.head_size
     builder.linear(f"{name}.wq_b", q_lora_rank, indexer.num_heads * size, shard=REPLICATED, layers=layers)
-    # LoRA wraps merged layers only where the class names their parts.
     builder.linear(
         f"{name}.wk_weights_proj", hidden, (size, indexer.num_heads),
-        shard=REPLICATED, layers=layers, quantized=False, lora=False,
+        shard=REPLICATED, layers=layers, quantized=False, lora=lora,
     )  # fmt: skip
     builder.norm(f"{name}.k_norm", size, layers=layers, bias=True, dtype="float32")
 

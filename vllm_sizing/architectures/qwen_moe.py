@@ -48,9 +48,10 @@ def _read_qwen3(text: Config, layers: Layers) -> Moe:
 
 _QWEN2 = Style(
     defaults={
-        "num_key_value_heads": 16, "max_position_embeddings": 32768, "num_experts_per_tok": 4, "moe_intermediate_size": 1408, "shared_expert_intermediate_size": 5632, "intermediate_size": 5632,
+        "num_key_value_heads": 16, "max_position_embeddings": 32768, "num_experts_per_tok": 4,
+        "moe_intermediate_size": 1408, "shared_expert_intermediate_size": 5632, "intermediate_size": 5632,
     },
-    qkv_bias=True, output_bias=False, mlp_bias=False, moe=_read_qwen2, everywhere=True, lora_ends=False,
+    qkv_bias=True, output_bias=False, mlp_bias=False, moe=_read_qwen2, head_dim=False, everywhere=True, lora_ends=False,
     per_layer_windows=False,
 )  # fmt: skip
 _QWEN3 = Style(

@@ -34,7 +34,10 @@ _MODULES = {
         "GraniteForCausalLM", "GraniteMoeForCausalLM", "GraniteMoeSWAForCausalLM", "GraniteMoeSharedForCausalLM",
         "GraniteSWAForCausalLM",
     ),
+    "hrm": ("HrmTextForCausalLM",),
+    "hy_v4": ("HYV4ForCausalLM",),
     "mimo": ("MiMoV2FlashForCausalLM",),
+    "minicpm3": ("MiniCPM3ForCausalLM",),
     "mixtral": ("MiniMaxM2ForCausalLM", "MixtralForCausalLM", "OlmoeForCausalLM", "PhiMoEForCausalLM"),
     "qwen_moe": ("Qwen2MoeForCausalLM", "Qwen3MoeForCausalLM"),
 }  # fmt: skip
