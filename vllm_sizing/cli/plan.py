@@ -14,12 +14,12 @@ from vllm_sizing.cli.options import AS_JSON, REQUEST, vllm_options
 from vllm_sizing.cli.request import gather
 from vllm_sizing.sources.request import plan_request
 
-
 EXPLAIN = Option("--explain", is_flag=True, help="Show how each number comes about.")
+LOG_LINES = Option("--log-lines", is_flag=True, help="Only the lines that vLLM will log at start.")
 
 
-@click.command(cls=Command, params=[*REQUEST, AS_JSON, EXPLAIN], rare=vllm_options)
-def plan(*, as_json: bool, explain: bool, **values: Any) -> int:
+@click.command(cls=Command, params=[*REQUEST, AS_JSON, EXPLAIN, LOG_LINES], rare=vllm_options)
+def plan(*, as_json: bool, explain: bool, log_lines: bool, **values: Any) -> int:
     """
     Say whether MODEL fits the GPUs, with which flags, and how fast.
 
@@ -32,6 +32,10 @@ def plan(*, as_json: bool, explain: bool, **values: Any) -> int:
         from vllm_sizing.render.json import json
 
         click.echo(json(answer), nl=False)
+    elif log_lines:
+        from vllm_sizing.render import log_lines as lines
+
+        click.echo(lines(answer), nl=False)
     else:
         from vllm_sizing.cli.terminal import ascii_only, colour, width
         from vllm_sizing.render.console import to_text

@@ -15,17 +15,19 @@ if TYPE_CHECKING:
     from vllm_sizing.render.console import to_text as to_text
     from vllm_sizing.render.html import fragment as html
     from vllm_sizing.render.json import json as json
+    from vllm_sizing.render.log_lines import log_lines as log_lines
     from vllm_sizing.render.script import script as script
 
 _RENDERERS = {
     "command": ("command", "command"),
     "html": ("html", "fragment"),
     "json": ("json", "json"),
+    "log_lines": ("log_lines", "log_lines"),
     "script": ("script", "script"),
     "to_text": ("console", "to_text"),
 }
 
-__all__ = ["command", "html", "json", "script", "to_text"]
+__all__ = ["command", "html", "json", "log_lines", "script", "to_text"]
 
 
 def __getattr__(name: str) -> Any:
