@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 
 import vllm_sizing as vs
+from vllm_sizing.architectures import known_architectures
 
 DATA = Path(__file__).parent.parent / "data" / "vllm"
 CASES = [json.loads(line) for line in (DATA / "cases.jsonl").read_text().splitlines()]
 CONFIGS = json.loads(gzip.decompress((DATA / "configs.json.gz").read_bytes()))
 BY_CONFIG = {name: [case for case in CASES if case["config"] == name] for name in CONFIGS}
+KNOWN = {name for name, files in CONFIGS.items() if set(files["config"]["architectures"]) & set(known_architectures())}
 
 
 def plan_of(model, case, **engine):
@@ -28,7 +30,7 @@ def plan_of(model, case, **engine):
     return vs.plan(model, vs.find_gpu(case["gpu"]), num_gpus=ranks, engine_args=engine_args, vllm_version="0.33.0")
 
 
-@pytest.mark.parametrize("name", sorted(BY_CONFIG))
+@pytest.mark.parametrize("name", sorted(KNOWN))
 def test_every_number_is_vllms(name):
     """
     Weights, LoRA slots and drafts within 0.1 %; blocks, tokens, concurrency and refusals exactly.
@@ -58,8 +60,8 @@ def test_nearly_all_weights_are_exact():
     Within 0.01 % in at least 95 of 100 cases; here in all but a few.
     """
     close = total = 0
-    for name, cases in BY_CONFIG.items():
-        files = CONFIGS[name]
+    for name in KNOWN:
+        cases, files = BY_CONFIG[name], CONFIGS[name]
         model = vs.model_from_config(files["config"], name=name, hf_quant_config=files.get("hf_quant_config"))
         for case in cases:
             if case["weights"] and not case.get("args"):
@@ -67,3 +69,13 @@ def test_nearly_all_weights_are_exact():
                 weights = plan_of(model, case).memory.weights_bytes_per_gpu
                 close += abs(weights - case["weights"]) <= case["weights"] * 1e-4
     assert close >= 0.97 * total
+
+
+@pytest.mark.parametrize("name", sorted(set(CONFIGS) - KNOWN))
+def test_what_is_not_modelled_is_refused_by_name(name):
+    """
+    Never planned as if it were something else.
+    """
+    config = CONFIGS[name]["config"]
+    with pytest.raises(vs.UnknownArchitectureError, match=config["architectures"][0]):
+        vs.model_from_config(config, name=name)
