@@ -362,7 +362,7 @@ def finish(checkpoint: Checkpoint, builder: Builder, stack: Stack) -> ModelSpec:
         num_layers=len(stack.layers),
         hidden_size=stack.hidden,
         vocab_size=stack.vocab_size,
-        max_model_len=derived_max_model_len(stack.text, default=stack.max_position),
+        max_model_len=derived_max_model_len(stack.text),
         num_attention_heads=stack.attention.num_heads,
         num_experts=stack.num_experts,
         num_experts_per_token=stack.num_experts_per_token,

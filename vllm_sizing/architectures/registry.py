@@ -12,6 +12,7 @@ _MODULES = {
         "MistralModel", "Phi3ForCausalLM", "Qwen2ForCausalLM", "Qwen2Model", "Qwen3ForCausalLM",
         "TeleChat3ForCausalLM",
     ),
+    "classics": ("BloomForCausalLM", "FalconForCausalLM", "GPT2LMHeadModel", "GPTJForCausalLM"),
     "cohere": ("Cohere2ForCausalLM", "Cohere2MoeForCausalLM", "CohereForCausalLM"),
     "deepseek": (
         "AXK1ForCausalLM", "DeepseekForCausalLM", "DeepseekV2ForCausalLM", "DeepseekV32ForCausalLM",
@@ -39,6 +40,7 @@ _MODULES = {
     "mimo": ("MiMoV2FlashForCausalLM",),
     "minicpm3": ("MiniCPM3ForCausalLM",),
     "mixtral": ("MiniMaxM2ForCausalLM", "MixtralForCausalLM", "OlmoeForCausalLM", "PhiMoEForCausalLM"),
+    "opt": ("OPTForCausalLM",),
     "qwen_moe": ("Qwen2MoeForCausalLM", "Qwen3MoeForCausalLM"),
 }  # fmt: skip
 
