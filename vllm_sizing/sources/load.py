@@ -96,21 +96,13 @@ def fetch_model_facts(
 
 def _compare(spec: ModelSpec, facts: ModelFacts) -> tuple[Finding, ...]:
     """
-    A remark where the files hold less than the config asks for.
-
-    More is common (draft layers, a second copy of tied embeddings), and packed weights do not count.
+    A remark where the files hold something else than the config asks for.
     """
-    if facts.headers is None or spec.quantization is not None:
+    if facts.headers is None:
         return ()
-    stored = facts.headers.num_elements
-    if stored >= spec.num_parameters:
-        return ()
-    message = (
-        f"the safetensors files of {facts.name} hold {stored:,} weights, "
-        f"its config.json asks for {spec.num_parameters:,}"
-    )
-    hint = "Check that they belong together; this plan follows config.json."
-    return (Finding(code="checkpoint-smaller-than-config", severity="warning", message=message, hint=hint),)
+    from vllm_sizing.sources.comparison import explain_differences
+
+    return explain_differences(spec, facts.headers)
 
 
 def _checked(reference: str | PathLike[str]) -> str:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from vllm_sizing.errors import InvalidValueError, SourceError
 
-
 if TYPE_CHECKING:
     import yaml
 
@@ -45,10 +44,10 @@ def read_profile(path: str | Path) -> PlanRequest:
 
 
 def parse_profile(data: bytes, *, where: str = "profile") -> PlanRequest:
-    """
+    r"""
     The request in the text of a profile.
 
-    >>> parse_profile(b"profile_version: 1\\nmodel: Qwen/Qwen3-8B\\ngpu: l4").gpu
+    >>> parse_profile(b"profile_version: 1\nmodel: Qwen/Qwen3-8B\ngpu: l4").gpu
     'l4'
     """
     from vllm_sizing.serialize import request_from_dict
@@ -107,7 +106,7 @@ def _yaml(data: bytes, where: str) -> dict[str, Any]:
 
         def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
             if self.check_event(yaml.AliasEvent):
-                mark = self.peek_event().start_mark
+                mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
                 raise yaml.constructor.ConstructorError(None, None, "aliases are not read", mark)
             return super().compose_node(parent, index)
 

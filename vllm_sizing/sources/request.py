@@ -12,7 +12,6 @@ import attrs
 from vllm_sizing.errors import InvalidValueError
 from vllm_sizing.specs.gpu import Cluster
 
-
 if TYPE_CHECKING:
     from vllm_sizing.specs.engine import EngineArgs
     from vllm_sizing.specs.model import ModelSpec
