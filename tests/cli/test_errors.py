@@ -16,7 +16,7 @@ GOOD = ("Qwen/Qwen3-8B", "--gpu", "l4")
 
 # What is wrong: the words after `vllm-sizing`, the exit code, what the line must say.
 CASES = {
-    # usage: the command
+    # Usage (2): commands and options.
     "unknown-command": (["plna"], 2, "Did you mean plan?"),
     "unknown-command-unlike-any": (["zzzzz"], 2, "There are: plan, generate, detect, gpus, models."),
     "empty-command": ([""], 2, "No such command ''"),
@@ -34,7 +34,7 @@ CASES = {
     "model-with-a-null": (["plan", "a\0b"], 2, r"a\x00b"),
     "model-that-is-not-utf8": (["plan", "a\udcffb"], 2, r"a\udcffb"),
     "very-long-model": (["plan", "x" * 100_000, "--gpu", "l4"], 1, "xxx"),
-    # usage: values
+    # Usage (2): what stands behind them.
     "gpus-not-a-number": (["plan", *GOOD, "--gpus", "two"], 2, "'two'"),
     "gpus-zero": (["plan", *GOOD, "--gpus", "0"], 2, "at least 1"),
     "gpus-negative": (["plan", *GOOD, "--gpus", "-1"], 2, "at least 1"),
@@ -71,7 +71,7 @@ CASES = {
     "tpot-negative": (["plan", *GOOD, "--target-tpot-ms", "-1"], 2, "above 0"),
     "params-zero": (["plan", "x", "--gpu", "l4", "--params-b", "0"], 2, "above 0"),
     "revision-empty": (["plan", *GOOD, "--revision", ""], 2, "''"),
-    # errors: what is named is not there
+    # Errors (1) of what is named on it.
     "gpu-unknown": (["plan", "x", "--gpu", "h10-sxm"], 1, "did you mean h100-sxm"),
     "gpu-ambiguous": (["plan", "x", "--gpu", "a100"], 1, "a100-sxm-80gb"),
     "gpu-hostile": (["plan", "x", "--gpu", "$(reboot); ../../etc/passwd"], 1, "not in the catalog"),

@@ -6,5 +6,4 @@ from __future__ import annotations
 
 from vllm_sizing.cli.app import main
 
-
 __all__ = ["main"]

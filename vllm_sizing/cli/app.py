@@ -16,7 +16,6 @@ import click
 from vllm_sizing import __version__
 from vllm_sizing.cli.faults import exit_code
 
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -37,13 +36,13 @@ class CommandLine(click.Group):
     A group that imports a command on use and turns every fault into one line and an exit code.
     """
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+    def list_commands(self, ctx: click.Context) -> list[str]:
         """
         In the order of use, not of the alphabet.
         """
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """
         The command, or None.
         """
@@ -64,7 +63,7 @@ class CommandLine(click.Group):
             ctx.fail(f"No such command {args[0]!r}. {did_you_mean(args[0], COMMANDS)}")
         return super().resolve_command(ctx, args)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """
         From the table: listing the commands imports none of them.
         """
@@ -90,7 +89,10 @@ class CommandLine(click.Group):
 
 
 # vLLM reads --max_model_len as --max-model-len.
-_SETTINGS = {"help_option_names": ["-h", "--help"], "token_normalize_func": lambda word: word.replace("_", "-")}
+_SETTINGS = {
+    "help_option_names": ["-h", "--help"],
+    "token_normalize_func": lambda word: word.replace("_", "-"),
+}
 
 
 @click.command(cls=CommandLine, context_settings=_SETTINGS)

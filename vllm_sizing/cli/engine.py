@@ -11,7 +11,6 @@ from vllm_sizing.catalog.names import quote
 from vllm_sizing.cli.option import Option
 from vllm_sizing.errors import InvalidValueError
 
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 

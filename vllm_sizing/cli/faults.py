@@ -15,7 +15,6 @@ import click
 
 from vllm_sizing.errors import SizingError
 
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 import attrs
 
 from vllm_sizing.errors import SourceError
-
+from vllm_sizing.specs.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-@attrs.frozen(kw_only=True)
-class File:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class File(Value):
     """
     A file to write.
 
@@ -98,7 +98,9 @@ def _refuse_to_overwrite(folder: Path, files: Sequence[File], *, force: bool) ->
         message = f"{folder / folders[0]} is a folder; choose another output folder"
         raise SourceError(message, source=str(folder))
     if there and not force:
-        message = f"{folder} already has {', '.join(there)}; --force overwrites, or choose another output folder"
+        message = (
+            f"{folder} already has {', '.join(there)}; --force overwrites, or choose another output folder"
+        )
         raise SourceError(message, source=str(folder))
 
 

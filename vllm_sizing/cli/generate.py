@@ -20,7 +20,6 @@ from vllm_sizing.render.artifacts import ARTIFACTS
 from vllm_sizing.sources.profile import profile_text
 from vllm_sizing.sources.request import plan_request
 
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

@@ -13,7 +13,6 @@ from vllm_sizing.cli.terminal import print_json, table
 from vllm_sizing.cli.values import WORD
 from vllm_sizing.units import format_gib
 
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

@@ -16,7 +16,6 @@ from vllm_sizing.cli.values import WORD
 from vllm_sizing.errors import UnknownNameError
 from vllm_sizing.units import format_gib
 
-
 if TYPE_CHECKING:
     from vllm_sizing.catalog.models import CatalogModel
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -64,7 +63,7 @@ class Command(click.Command):
 
     def __init__(
         self,
-        *args: Any,
+        *,
         params: list[click.Parameter],
         rare: Callable[[], Sequence[click.Parameter]] = tuple,
         **more: Any,
@@ -72,10 +71,10 @@ class Command(click.Command):
         self._common = params
         self._rare = rare
         self._has_rare = rare is not tuple
-        super().__init__(*args, params=None, **more)
+        super().__init__(params=None, **more)
 
     @property
-    def params(self) -> list[click.Parameter]:  # type: ignore[override]
+    def params(self) -> list[click.Parameter]:
         """
         All of them, in the order of the help.
         """

@@ -10,7 +10,6 @@ from vllm_sizing.cli.option import Option
 from vllm_sizing.cli.values import COUNT, GIGABYTES, GPU, MEMORY, NUMBER, TOKENS, WORD
 from vllm_sizing.specs.request import LATEST_VLLM
 
-
 MODEL, HARDWARE, WORKLOAD, POLICY = "Model", "Hardware", "Workload", "Policy"
 
 AS_JSON = Option("--json", "as_json", is_flag=True, help="Print JSON, with the names of the Python API.")

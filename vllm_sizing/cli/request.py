@@ -13,7 +13,6 @@ from vllm_sizing.cli.faults import as_options
 from vllm_sizing.errors import InvalidValueError
 from vllm_sizing.specs.request import PlanRequest
 
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -71,7 +70,9 @@ def _base(profile: str | None, model: str | None) -> PlanRequest:
     """
     if profile is None:
         if model is None:
-            message = "Missing MODEL: a Hub id, a name of the catalog, a folder or a config.json (or --profile)"
+            message = (
+                "Missing MODEL: a Hub id, a name of the catalog, a folder or a config.json (or --profile)"
+            )
             raise click.UsageError(message, click.get_current_context())
         return PlanRequest(model=model)
 

@@ -9,7 +9,6 @@ import shutil
 import sys
 from typing import TYPE_CHECKING
 
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any

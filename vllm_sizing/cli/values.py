@@ -14,7 +14,6 @@ from vllm_sizing.catalog.names import quote, suggest
 from vllm_sizing.errors import InvalidValueError
 from vllm_sizing.units import GIB, parse_tokens
 
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
