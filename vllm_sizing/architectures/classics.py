@@ -86,6 +86,7 @@ def add_language_model(builder: Builder, text: Config, *, architecture: str, pre
         width = 4 * hidden  # Whatever the config says.
     if architecture == "FalconForCausalLM":
         style, kv_heads = _falcon(text, style, heads)
+        builder.traits.add("model_dtype_cache")  # Its Attention is built without a cache_config.
     elif architecture == "GPTJForCausalLM":
         share = text.integer("rotary_dim", default=64) * heads / hidden
         text = text.over({"partial_rotary_factor": share})

@@ -88,7 +88,7 @@ def prepare(
     check_layout(model, layout, rules)
     dtype = resolve_dtype(model, gpu, args)
     online = online_schemes_for(model, args.quantization, rules)
-    check_method(model, args.quantization, gpu, rules, layout)
+    check_method(model, args.quantization, gpu, rules, layout=layout, dtype=dtype)
     kv_cache_dtype = resolve_kv_cache_dtype(model, args, rules, dtype)
     sparse = any(isinstance(layer, MlaAttention) and layer.indexer_bytes_per_token for layer in model.cache_layers)
     pooling = (args.runner or "auto") == "pooling" or (args.runner in (None, "auto") and model.runner == "pooling")
@@ -275,6 +275,8 @@ def resolve_kv_cache_dtype(model: ModelSpec, args: EngineArgs, rules: Rules, dty
         known = ", ".join(name for name, first in _KV_DTYPES.items() if first <= rules.version)
         message = f"kv_cache_dtype is {word!r}, which vLLM {_release(rules)} does not know; it knows {known}"
         raise UnsupportedError(message, field="kv_cache_dtype", value=word)
+    if "model_dtype_cache" in model.traits:
+        return dtype
     if word == "auto":
         declared = model.kv_cache_dtype if rules.version >= (0, 14, 0) else None
         return declared or dtype
