@@ -163,11 +163,35 @@ def test_narrow_fp8_experts_have_no_kernel_on_an_a100():
     """
     blocks = {**FP8, "weight_block_size": [128, 128]}
     model = quantized(blocks, mixture=True)
-    check_method(model, None, A100, NEWEST, Layout(tensor=1))
-    check_method(model, None, L4, NEWEST, Layout(tensor=4))
-    check_method(model, None, A100, NEWEST, Layout(tensor=4, expert=True))
+    check_method(model, None, A100, NEWEST, layout=Layout(tensor=1))
+    check_method(model, None, L4, NEWEST, layout=Layout(tensor=4))
+    check_method(model, None, A100, NEWEST, layout=Layout(tensor=4, expert=True))
     with pytest.raises(UnsupportedError, match="enable_expert_parallel"):
-        check_method(model, None, A100, NEWEST, Layout(tensor=4))
+        check_method(model, None, A100, NEWEST, layout=Layout(tensor=4))
+
+
+@pytest.mark.parametrize(
+    ("config", "dtype", "allowed"),
+    [
+        (FP8, "float16", True),
+        (FP8, "float32", False),
+        ({"quant_method": "mxfp4"}, "float16", False),
+        ({"quant_method": "bitsandbytes"}, "float32", True),
+    ],
+)
+def test_methods_compute_in_few_dtypes(config, dtype, allowed):
+    model = quantized(config, mixture=True)
+    if allowed:
+        check_method(model, None, H100, rules_for((0, 27, 0)), dtype=dtype)
+    else:
+        with pytest.raises(UnsupportedError, match="dtype is"):
+            check_method(model, None, H100, rules_for((0, 27, 0)), dtype=dtype)
+
+
+def test_on_line_methods_compute_in_16_bits():
+    check_method(PLAIN, "fp8", H100, NEWEST, dtype="float16")
+    with pytest.raises(UnsupportedError, match="dtype is float32"):
+        check_method(PLAIN, "fp8", H100, NEWEST, dtype="float32")
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))

@@ -109,6 +109,20 @@ _KINDS: dict[tuple[str, str], Support] = {
     ("auto_awq", "awq_int8"): _since(_ALWAYS, 8, 0, until=(0, 12, 0)),
 }
 
+# Activation dtypes; each config's get_supported_act_dtypes.
+_BFLOAT16_ONLY = ("fp_quant", "modelopt_mxfp8", "mxfp8", "mxfp4", "gpt_oss_mxfp4")
+_ANY_DTYPE = ("compressed-tensors", "torchao", "bitsandbytes")
+
+
+def activation_dtypes(method: str) -> tuple[str, ...]:
+    """
+    The dtypes that a method's layers compute in.
+    """
+    if method in _BFLOAT16_ONLY:
+        return ("bfloat16",)
+    return ("bfloat16", "float16", "float32") if method in _ANY_DTYPE else ("bfloat16", "float16")
+
+
 REFINED_FP8_FLOOR: Capability = (8, 9)  # Only the Triton kernel takes blocks other than 128 x 128.
 
 

@@ -16,8 +16,8 @@ from vllm_sizing.sizing.kernels import (
     METHODS,
     ONLINE,
     REFINED_FP8_FLOOR,
-    Capability,
     Support,
+    activation_dtypes,
     expert_multiples,
     support_of,
 )
@@ -108,28 +108,44 @@ def online_schemes_for(model: ModelSpec, quantization: str | None, rules: Rules)
 
 
 def check_method(
-    model: ModelSpec, quantization: str | None, gpu: GpuSpec, rules: Rules, layout: Layout | None = None
+    model: ModelSpec,
+    quantization: str | None,
+    gpu: GpuSpec,
+    rules: Rules,
+    *,
+    layout: Layout | None = None,
+    dtype: str | None = None,
 ) -> None:
     """
     Refuse a method that this GPU or release does not load.
 
+    Args:
+        dtype: Of the activations, where it is known.
+
     Raises:
         UnsupportedError: With the smallest GPU or the releases that do.
     """
-    capability = gpu.compute_capability
+    method = model.quantization or (quantization or "").lower()
+    _check_gpu(model, method, gpu, rules.version)
+    if layout is not None and gpu.compute_capability is not None and gpu.compute_capability < REFINED_FP8_FLOOR:
+        _check_refined(model, layout, gpu)
+    if dtype is not None and method and dtype not in activation_dtypes(method):
+        known = " or ".join(activation_dtypes(method))
+        message = f"dtype is {dtype}, which vLLM does not compute in with {method}; use {known}"
+        raise UnsupportedError(message, field="dtype", value=dtype)
+
+
+def _check_gpu(model: ModelSpec, method: str, gpu: GpuSpec, version: Version) -> None:
     if model.quantization is None:
-        if quantization is not None and quantization.lower() in ONLINE:
-            _check(ONLINE[quantization.lower()], f"quantization {quantization}", capability, gpu, rules.version)
+        if method in ONLINE:
+            _check(ONLINE[method], f"quantization is {method}", gpu, version)
         return
-    if model.quantization in METHODS:
-        what = f"{model.name} is stored as {model.quantization}"
-        _check(METHODS[model.quantization], what, capability, gpu, rules.version)
+    if method in METHODS:
+        _check(METHODS[method], f"{model.name} is stored as {method}", gpu, version)
     for scheme in stored_schemes(model):
         support = support_of(scheme.method, scheme.kind)
         if support is not None:
-            _check(support, f"{model.name} is stored as {_shown(scheme)}", capability, gpu, rules.version)
-    if layout is not None and capability is not None and capability < REFINED_FP8_FLOOR:
-        _check_refined(model, layout, gpu)
+            _check(support, f"{model.name} is stored as {_shown(scheme)}", gpu, version)
 
 
 def _shown(scheme: Scheme) -> str:
@@ -149,7 +165,8 @@ def _has(support: Support, version: Version) -> bool:
     return support.since <= version and (support.until is None or version < support.until)
 
 
-def _check(support: Support, what: str, capability: Capability | None, gpu: GpuSpec, version: Version) -> None:
+def _check(support: Support, what: str, gpu: GpuSpec, version: Version) -> None:
+    capability = gpu.compute_capability
     if not _has(support, version):
         reach = f"from {_release(support.since)} on" if support.until is None else f"before {_release(support.until)}"
         message = f"{what}, which vLLM {_release(version)} does not load; releases {reach} do"

@@ -104,7 +104,8 @@ def fitted(scheme: Scheme, tensor: WeightTensor, shape: tuple[int, ...], tensor_
 
 
 def _check_linear(scheme: Scheme, tensor: WeightTensor, rows: int, cols: int, *, tensor_size: int) -> None:
-    if scheme.group_size and cols % scheme.group_size:
+    # vLLM 0.33 has a kernel for GPTQ groups that ranks share, and allocates whole groups only.
+    if scheme.group_size and cols % scheme.group_size and not (scheme.kind == "gptq" or scheme.method == "inc"):
         raise _refused(tensor.name, tensor_size, f"{cols:,} inputs", f"share a scale by {scheme.group_size}")
     if rows % scheme.pack_rows:
         raise _refused(tensor.name, tensor_size, f"{rows:,} outputs", f"are packed by {scheme.pack_rows}")

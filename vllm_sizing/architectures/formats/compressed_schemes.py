@@ -157,6 +157,8 @@ def _expert_weight_only(group: Group) -> Scheme | None:
         return None
     if group.format != "pack-quantized":
         raise group.refuse("experts want pack-quantized weights")
+    if not group.weights.symmetric and group.weights.bits != 4:
+        raise group.refuse("experts with zero points have 4 bits")
     return _packed(group, _EXPERT_SHAPE)
 
 

@@ -25,6 +25,7 @@ from vllm_sizing.architectures.formats.names import (
 )
 from vllm_sizing.architectures.formats.schemes import PLAIN_EXPERTS, Experts, same
 from vllm_sizing.architectures.quantization import CheckpointQuantization
+from vllm_sizing.errors import ConfigError
 from vllm_sizing.specs.quantization import Scheme
 
 # Scales in float32 and zero points in the model's dtype for each of Q, K and V.
@@ -156,7 +157,8 @@ class CompressedTensors(CheckpointQuantization):
         if groups[2] is None:
             return PLAIN_EXPERTS
         if any(group != groups[2] for group in groups):
-            raise Config({}, "quantization_config").refuse("config_groups", f"one format for the experts of {prefix}")
+            message = f"config.json: config_groups gives the experts of {prefix} several formats; vLLM needs one"
+            raise ConfigError(message, field="quantization_config.config_groups", value=prefix)
         return same(expert_scheme(groups[2]))
 
     def embedding(self, prefix: str) -> Scheme | None:

@@ -21,6 +21,7 @@ from vllm_sizing.architectures.formats.schemes import (
     same,
 )
 from vllm_sizing.architectures.quantization import CheckpointQuantization
+from vllm_sizing.specs.findings import Finding
 from vllm_sizing.specs.quantization import ONE, PARTS, Scheme
 
 
@@ -116,7 +117,23 @@ def parse_fbgemm(section: Config) -> CheckpointQuantization:
     section.number("activation_scale_ub", default=0.0)
     ignored = read_names(section, "modules_to_not_convert")
     scheme = eight_bits("fbgemm_fp8", "fp8", "channel", static_input=ONE)
-    return ListedQuantization("fbgemm_fp8", ignored, scheme, PLAIN_EXPERTS)
+    found = ListedQuantization("fbgemm_fp8", ignored, scheme, PLAIN_EXPERTS)
+    found.findings = (deprecated("fbgemm_fp8"),)
+    return found
+
+
+def deprecated(method: str) -> Finding:
+    """
+    What to say about a method that newer releases load only on request.
+
+    Source: ``quantization/__init__.py:DEPRECATED_QUANTIZATION_METHODS``, since 0.14.
+    """
+    return Finding(
+        code="deprecated-quantization",
+        severity="warning",
+        message=f"quantization {method} is deprecated: vLLM refuses it since 0.14 unless told otherwise",
+        hint="start with allow_deprecated_quantization, or take a checkpoint in another format",
+    )
 
 
 def parse_experts_int8(section: Config) -> CheckpointQuantization:

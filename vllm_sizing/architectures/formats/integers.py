@@ -105,6 +105,7 @@ class Awq(CheckpointQuantization):
             raise section.refuse("zero_point", "true or false")
         zero_point = section.flag("zero_point", default=True)
         self._linear, self._experts = awq_schemes(self.method, bits, group_size, zero_point=zero_point)
+        self._section = section
         self._head = section.flag("lm_head", default=False)
         self._kept_names = read_names(section, "modules_to_not_convert")
         self.prepare(())
@@ -126,7 +127,11 @@ class Awq(CheckpointQuantization):
         """
         The formats of ``w13`` and ``w2``.
         """
-        return PLAIN_EXPERTS if self._kept.match(prefix) else same(self._experts)
+        if self._kept.match(prefix):
+            return PLAIN_EXPERTS
+        if not self._experts.group_size:
+            raise self._section.refuse("group_size", "positive for experts, which vLLM reads in groups only")
+        return same(self._experts)
 
     def lm_head(self, prefix: str) -> Scheme | None:
         """
@@ -188,10 +193,7 @@ class Gptq(CheckpointQuantization):
     def _settings(self, prefix: str) -> _GptqSettings | None:
         if not self._rule_names.match(prefix):
             return self._base
-        for pattern, settings in self._overrides:
-            if pattern.match(prefix):
-                return settings
-        return self._base
+        return next(settings for pattern, settings in self._overrides if pattern.match(prefix))
 
     def linear(self, prefix: str, fused: tuple[str, ...] = ()) -> Scheme | None:
         """

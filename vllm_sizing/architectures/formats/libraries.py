@@ -7,6 +7,7 @@ Source: vLLM 0.27 ``quantization/bitsandbytes.py`` (removed in 0.28), 0.33 ``tor
 from __future__ import annotations
 
 from vllm_sizing.architectures.config import Config
+from vllm_sizing.architectures.formats.fp8 import deprecated
 from vllm_sizing.architectures.formats.names import Patterns, Renames, named, read_names, renamed
 from vllm_sizing.architectures.formats.schemes import PLAIN_EXPERTS, Experts, bitsandbytes, same
 from vllm_sizing.architectures.quantization import CheckpointQuantization
@@ -121,4 +122,6 @@ def parse_fp_quant(section: Config) -> CheckpointQuantization:
         name=f"fp_quant {forward}", method="fp_quant", kind="fp_quant", weight_bits=4, group_size=size,
         compute="fp4", extras=extras,
     )  # fmt: skip
-    return LibraryQuantization(scheme, read_names(section, "modules_to_not_convert"), has_experts=False)
+    found = LibraryQuantization(scheme, read_names(section, "modules_to_not_convert"), has_experts=False)
+    found.findings = (deprecated("fp_quant"),)
+    return found

@@ -14,6 +14,7 @@ from vllm_sizing.architectures.formats.fp8 import SCALES
 from vllm_sizing.architectures.formats.modelopt_rules import ExcludingQuantization
 from vllm_sizing.architectures.formats.names import MAX_RULES, Renames, by_layer, layer_keys, renamed, shards
 from vllm_sizing.architectures.formats.schemes import (
+    MODEL_DTYPE_BYTES,
     PLAIN_EXPERTS,
     Experts,
     eight_bits,
@@ -52,9 +53,17 @@ def formats_of(method: str, algo: str, group_size: int) -> tuple[Scheme, Experts
         return (scheme := microscaled(method, 8)), same(scheme)
     else:
         weight_only = algo == "W4A16_NVFP4"
-        scheme = nvfp4(method, input_scales=True, weight_only=weight_only, group_size=group_size)
+        experts = nvfp4(method, input_scales=True, weight_only=weight_only, group_size=group_size)
+        # A linear layer keeps a place in the model's dtype for scales that old weight-only files have.
+        linear = nvfp4(
+            method,
+            input_scales=True,
+            weight_only=weight_only,
+            group_size=group_size,
+            input_scale_bytes=MODEL_DTYPE_BYTES if weight_only else 4,
+        )
         # Experts of any width are stored: what is left of a group of 16 has no scale.
-        return scheme, same(attrs.evolve(scheme, group_size=0))
+        return linear, same(attrs.evolve(experts, group_size=0))
     return linear, same(eight_bits(method, "fp8", "tensor", static_input=ONE))
 
 

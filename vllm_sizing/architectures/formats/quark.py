@@ -126,21 +126,23 @@ def _schemes(weight: Config, inputs: Config | None, *, packed: bool) -> tuple[Sc
     static = inputs is not None and not inputs.flag("is_dynamic", default=False)
     by = {"per_tensor": "tensor", "per_channel": "channel"}.get(scheme)
     if dtype == "fp8_e4m3" and inputs is not None and scheme == "per_block":
-        linear = eight_bits(METHOD, "fp8", (128, 128), checked=False)
-        return linear, eight_bits(METHOD, "fp8", (128, 128))
+        scale_bytes = 1 if weight.text("scale_type") == "float8_e8m0fnu" else 4
+        return eight_bits(METHOD, "fp8", (128, 128), scale_bytes=scale_bytes), eight_bits(METHOD, "fp8", (128, 128))
     if dtype == "fp8_e4m3" and inputs is not None and by:
         return (
             eight_bits(METHOD, "fp8", by, static_input=PARTS if static else None),
             eight_bits(METHOD, "fp8", by, static_input=ONE if static else None),
         )
     if dtype == "int8" and inputs is not None and by:
-        zeros = (
-            Extra(name="input_zero_point", rows=PARTS, element_bytes=1),
-            Extra(name="weight_zero_point", rows=1 if by == "channel" else PARTS, element_bytes=1),
-        )
+        weight_zeros = Extra(name="weight_zero_point", rows=1 if by == "channel" else PARTS, element_bytes=1)
+        input_zeros = Extra(name="input_zero_point", element_bytes=1)
+        expert_zeros = Extra(name="input_zero_point", rows=PARTS, element_bytes=1)
+        scales = ONE if static else None
         return (
-            eight_bits(METHOD, "int8", by, static_input=ONE if static else None, more=zeros[1:]),
-            eight_bits(METHOD, "int8", by, static_input=ONE if static else None, more=zeros),
+            eight_bits(
+                METHOD, "int8", by, static_input=scales, more=(weight_zeros, input_zeros) if static else (weight_zeros,)
+            ),
+            eight_bits(METHOD, "int8", by, static_input=scales, more=(weight_zeros, expert_zeros)),
         )
     if dtype in ("int4", "uint4") and inputs is None and packed and group_size:
         linear, experts = awq_schemes(METHOD, 4, group_size)

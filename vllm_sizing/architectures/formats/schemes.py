@@ -74,7 +74,14 @@ def eight_bits(
     )
 
 
-def nvfp4(method: str, *, input_scales: bool, weight_only: bool = False, group_size: int = 16) -> Scheme:
+def nvfp4(
+    method: str,
+    *,
+    input_scales: bool,
+    weight_only: bool = False,
+    group_size: int = 16,
+    input_scale_bytes: int = 4,
+) -> Scheme:
     """
     4-bit floats with an FP8 scale per 16 and one more per matrix.
     """
@@ -83,7 +90,7 @@ def nvfp4(method: str, *, input_scales: bool, weight_only: bool = False, group_s
         Extra(name="weight_scale_2", rows=PARTS),
     ]
     if input_scales:
-        extras.append(Extra(name="input_scale", rows=PARTS))
+        extras.append(Extra(name="input_scale", rows=PARTS, element_bytes=input_scale_bytes))
     return Scheme(
         name="nvfp4 weights" if weight_only else "nvfp4",
         method=method,
