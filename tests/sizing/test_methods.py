@@ -148,6 +148,16 @@ def test_some_formats_run_on_one_generation_only():
             check_method(model, None, gpu, NEWEST)
 
 
+def test_activation_order_belongs_to_older_releases():
+    config = int4_for_fp8_inputs()
+    group = config["config_groups"]["group_0"]
+    group["input_activations"], group["weights"]["actorder"] = None, "group"
+    model = quantized(config)
+    check_method(model, None, A100, rules_for((0, 29, 0)))
+    with pytest.raises(UnsupportedError, match=r"with activation order.*before 0\.30\.0"):
+        check_method(model, None, A100, NEWEST)
+
+
 def test_on_line_methods_need_their_gpu():
     with pytest.raises(UnsupportedError, match=r"8\.9 or newer; a100"):
         check_method(PLAIN, "fp8_per_channel", A100, NEWEST)
