@@ -250,6 +250,17 @@ def test_dense_models_and_other_vendors_are_not_padded():
     assert expert_padding(MIXTURE, B200, NEWEST) == (ExpertPadding(rule="plain", intermediate=128),)
 
 
+def test_the_blackwell_kernel_wants_silu_experts():
+    """
+    gpt-oss in 16 bits has another activation, which that kernel does not know.
+    """
+    config = {
+        "architectures": ["GptOssForCausalLM"], "model_type": "gpt_oss", "hidden_size": 512, "intermediate_size": 96,
+        "num_hidden_layers": 2, "num_local_experts": 8, "vocab_size": 1000, "torch_dtype": "bfloat16",
+    }  # fmt: skip
+    assert expert_padding(model_from_config(config, name="x"), B200, NEWEST) == ()
+
+
 def test_padding_is_allocated():
     """
     Experts of width 96 on a rank are held as if they were 128 wide.

@@ -61,7 +61,7 @@ def add_language_model(builder: Builder, text: Config, *, prefix: str = "") -> S
     )  # fmt: skip
     add_moe(builder, f"{layer}.mlp", stack.hidden, moe)
     add_norms(builder, layer, stack.hidden, *TWO_NORMS, layers=layers)
-    builder.traits.add("lora_3d_experts")
+    builder.traits.update(("lora_3d_experts", "experts_not_silu"))
     return stack
 
 
