@@ -30,6 +30,7 @@ _MODULES = {
         "Gemma2ForCausalLM", "Gemma2Model", "Gemma3ForCausalLM", "Gemma3TextModel", "GemmaForCausalLM",
     ),
     "glm_moe": ("Glm4MoeForCausalLM",),
+    "gemma3_vision": ("Gemma3ForConditionalGeneration",),
     "gpt_oss": ("GptOssForCausalLM",),
     "granite": (
         "GraniteForCausalLM", "GraniteMoeForCausalLM", "GraniteMoeSWAForCausalLM", "GraniteMoeSharedForCausalLM",
@@ -42,6 +43,13 @@ _MODULES = {
     "mixtral": ("MiniMaxM2ForCausalLM", "MixtralForCausalLM", "OlmoeForCausalLM", "PhiMoEForCausalLM"),
     "opt": ("OPTForCausalLM",),
     "qwen_moe": ("Qwen2MoeForCausalLM", "Qwen3MoeForCausalLM"),
+    "transformers_backend": (
+        "ArceeForCausalLM", "CwmForCausalLM", "FlexOlmoForCausalLM", "GPTBigCodeForCausalLM",
+        "GPTNeoXForCausalLM", "GlmForCausalLM", "HunYuanDenseV1ForCausalLM", "HunYuanMoEV1ForCausalLM",
+        "Jais2ForCausalLM", "Kolibri1ForCausalLM", "MellumForCausalLM", "Olmo2ForCausalLM",
+        "Olmo3ForCausalLM", "OlmoForCausalLM", "PhiForCausalLM", "SeedOssForCausalLM", "SmolLM3ForCausalLM",
+        "Starcoder2ForCausalLM", "VaultGemmaForCausalLM",
+    ),
 }  # fmt: skip
 
 FAMILIES = {name: module for module, names in _MODULES.items() for name in names}
