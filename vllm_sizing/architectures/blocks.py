@@ -147,12 +147,15 @@ def add_ends(
         prefix: Of the language model inside a larger one, with its dot.
 
         everywhere: The class builds all of them on every pipeline stage.
+
+        norm: Name of the norm; empty: it has no weight.
     """
     builder.embed_and_head(
         f"{prefix}{embed}", f"{prefix}{head}", stack.vocab_size, stack.hidden,
         tied=stack.tied, everywhere=everywhere, **facts,
     )  # fmt: skip
-    builder.norm(f"{prefix}{norm}", stack.hidden, stage="all" if everywhere else "last", bias=norm_bias)
+    if norm:
+        builder.norm(f"{prefix}{norm}", stack.hidden, stage="all" if everywhere else "last", bias=norm_bias)
 
 
 def add_norms(builder: Builder, layer: str, hidden: int, *names: str, layers: Layers, bias: bool = False) -> None:
@@ -239,12 +242,14 @@ def add_mlp(
     up: str = "up_proj",
     down: str = "down_proj",
     bias: bool = False,
+    divided: bool = True,
 ) -> None:
     """
     An MLP without a gate: up and down.
     """
-    builder.linear(f"{name}.{up}", hidden, intermediate, layers=layers, bias=bias)
-    builder.linear(f"{name}.{down}", intermediate, hidden, shard=ROW, layers=layers, bias=bias)
+    first, second = (COLUMN, ROW) if divided else (REPLICATED, REPLICATED)
+    builder.linear(f"{name}.{up}", hidden, intermediate, shard=first, layers=layers, bias=bias)
+    builder.linear(f"{name}.{down}", intermediate, hidden, shard=second, layers=layers, bias=bias)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)

@@ -281,6 +281,7 @@ class Builder:
         everywhere: bool = False,
         bias: bool = False,
         lora: bool = True,
+        lora_head: bool | None = None,
         head_quantized: bool = True,
     ) -> None:
         """
@@ -293,6 +294,8 @@ class Builder:
 
             lora: The class lists both in ``embedding_modules``.
 
+            lora_head: The head, where the class lists only one.
+
             head_quantized: vLLM gives the head the checkpoint's quant_config.
         """
         ends, last = ("all", "all") if everywhere else ("ends" if tied else "first", "last")
@@ -302,7 +305,7 @@ class Builder:
             if bias:
                 self.add(f"{head}.bias", (vocab_size,), shard=VOCAB, stage=last)
         else:
-            self.lm_head(head, vocab_size, hidden, stage=last, bias=bias, quantized=head_quantized, lora=lora)
+            self.lm_head(head, vocab_size, hidden, stage=last, bias=bias, quantized=head_quantized, lora=lora if lora_head is None else lora_head)
 
     def rope(self, name: str, table: RopeTable, *, layers: Layers = (), tower: str | None = None) -> None:
         """

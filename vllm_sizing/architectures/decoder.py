@@ -76,11 +76,15 @@ class Style(Value):
 
         norm_bias: All norms have a bias.
 
+        norm_weights: The last norm has a weight.
+
         head_bias: So has the LM head.
 
         head_quantized: vLLM hands the LM head the quant_config.
 
         gated: The MLP has a gate.
+
+        divided_mlp: Tensor parallelism divides an MLP without a gate.
 
         partial: Part of a head that is rotated where the config does not say.
 
@@ -99,7 +103,8 @@ class Style(Value):
 
         tied: None: as the config says.
 
-        lora, lora_ends: LoRA may target the layers, and the embeddings and LM head.
+        lora, lora_ends, lora_head: LoRA may target the layers, the embeddings and the LM head; the
+            head as the embeddings, where it is None.
     """
 
     defaults: Mapping[str, Any] = attrs.field(factory=dict)
@@ -112,9 +117,11 @@ class Style(Value):
     moe: Callable[[Config, Layers], Moe | None] | None = None
     norms: tuple[str, ...] = TWO_NORMS
     norm_bias: bool = False
+    norm_weights: bool = True
     head_bias: bool = False
     head_quantized: bool = True
     gated: bool = True
+    divided_mlp: bool = True
     partial: float = 1.0
     neox: bool = True
     rotary: bool = True
@@ -125,6 +132,7 @@ class Style(Value):
     tied: bool | None = None
     lora: bool = True
     lora_ends: bool = True
+    lora_head: bool | None = None
 
 
 def add_decoder(builder: Builder, text: Config, style: Style, *, prefix: str = "") -> Stack:
@@ -141,7 +149,8 @@ def add_decoder(builder: Builder, text: Config, style: Style, *, prefix: str = "
     add_ends(
         builder, stack, prefix,
         everywhere=style.everywhere, norm_bias=style.norm_bias, bias=style.head_bias, lora=style.lora_ends,
-        embed=names.embed, norm=names.norm, head=names.head, head_quantized=style.head_quantized,
+        lora_head=style.lora_head, embed=names.embed, norm=names.norm if style.norm_weights else "",
+        head=names.head, head_quantized=style.head_quantized,
     )  # fmt: skip
     layer = f"{prefix}{names.layer}"
     if style.rotary:
@@ -198,7 +207,8 @@ def _add_mlp(builder: Builder, stack: Stack, style: Style, name: str, layers: La
         )  # fmt: skip
     else:
         add_mlp(
-            builder, name, stack.hidden, intermediate, layers=layers, bias=bias, up=names.up, down=names.down
+            builder, name, stack.hidden, intermediate, layers=layers, bias=bias, up=names.up, down=names.down,
+            divided=style.divided_mlp,
         )
 
 
