@@ -86,6 +86,7 @@ def test_colour_changes_nothing_but_the_escapes(plan):
 
 def test_ascii_only_is_ascii(plan):
     assert to_text(plan, ascii_only=True, explain=True).isascii()
+    assert to_text(plan, ascii_only=True).isascii()
 
 
 def test_a_command_that_ascii_cannot_write_is_not_offered():

@@ -15,6 +15,7 @@ import click
 
 from vllm_sizing import __version__
 from vllm_sizing.cli.faults import exit_code
+from vllm_sizing.cli.option import Command
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,6 +32,13 @@ COMMANDS = {
 }
 
 
+def _command(name: str) -> click.Command | None:
+    if name not in COMMANDS:
+        return None
+    command: click.Command = getattr(import_module(f"vllm_sizing.cli.{name}"), name)
+    return command
+
+
 class CommandLine(click.Group):
     """
     A group that imports a command on use and turns every fault into one line and an exit code.
@@ -44,11 +52,11 @@ class CommandLine(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """
-        The command, or None.
+        The command with all its options, or None.
         """
-        if cmd_name not in COMMANDS:
-            return None
-        command: click.Command = getattr(import_module(f"vllm_sizing.cli.{cmd_name}"), cmd_name)
+        command = _command(cmd_name)
+        if isinstance(command, Command):
+            command.load_rare()
         return command
 
     def resolve_command(
@@ -57,11 +65,13 @@ class CommandLine(click.Group):
         """
         The command that the words name; a misspelt one is told with what it may have been.
         """
-        if args[0] not in COMMANDS and not args[0].startswith("-"):
+        name, *words = args
+        command = _command(name)
+        if command is None and not name.startswith("-") and not ctx.resilient_parsing:
             from vllm_sizing.cli.values import did_you_mean
 
-            ctx.fail(f"No such command {args[0]!r}. {did_you_mean(args[0], COMMANDS)}")
-        return super().resolve_command(ctx, args)
+            ctx.fail(f"No such command {name!r}. {did_you_mean(name, COMMANDS)}")
+        return (name, command, words) if command else super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """

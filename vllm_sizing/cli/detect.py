@@ -7,7 +7,7 @@ from __future__ import annotations
 import click
 
 from vllm_sizing.cli.options import AS_JSON
-from vllm_sizing.cli.terminal import print_json, table
+from vllm_sizing.cli.terminal import note, print_json, table, write
 from vllm_sizing.units import format_gib
 
 
@@ -34,8 +34,8 @@ def detect(*, as_json: bool) -> None:
         number, memory = str(detected.index), format_gib(gpu.memory_bytes)
         mig = detected.mig_profile or "-"
         rows.append([number, gpu.name, detected.product_name, memory, free, capability, mig])
-    click.echo(table(titles, rows))
+    write(table(titles, rows))
     link = f", joined by {found.interconnect}" if found.interconnect else ""
-    click.echo(f"driver {found.driver_version}, CUDA {found.cuda_version}, read through {found.source}{link}")
-    for note in found.notes:
-        click.echo(f"Note: {note}.", err=True)
+    write(f"driver {found.driver_version}, CUDA {found.cuda_version}, read through {found.source}{link}")
+    for text in found.notes:
+        note(text)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from vllm_sizing.cli.terminal import one_line
 from vllm_sizing.errors import SizingError
 
 if TYPE_CHECKING:
@@ -110,8 +111,7 @@ def _usage(error: click.UsageError) -> int:
 
 
 def _tell(message: str, code: int) -> int:
-    flat = re.sub(r"\s*\n\s*", " ", message.strip())
-    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in flat)
+    line = one_line(message)
     if len(line) > _LONGEST_LINE:  # what is wrong stands at the front, the way out at the end
         line = f"{line[: _LONGEST_LINE - 300]} ... {line[-295:]}"
     click.echo(f"Error: {line}", err=True)

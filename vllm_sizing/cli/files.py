@@ -98,9 +98,7 @@ def _refuse_to_overwrite(folder: Path, files: Sequence[File], *, force: bool) ->
         message = f"{folder / folders[0]} is a folder; choose another output folder"
         raise SourceError(message, source=str(folder))
     if there and not force:
-        message = (
-            f"{folder} already has {', '.join(there)}; --force overwrites, or choose another output folder"
-        )
+        message = f"{folder} already has {', '.join(there)}; --force overwrites, or choose another output folder"
         raise SourceError(message, source=str(folder))
 
 

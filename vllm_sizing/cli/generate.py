@@ -14,7 +14,7 @@ from vllm_sizing.cli.files import File, write_files
 from vllm_sizing.cli.option import Command, Option
 from vllm_sizing.cli.options import AS_JSON, REQUEST, vllm_options
 from vllm_sizing.cli.request import gather
-from vllm_sizing.cli.terminal import print_json
+from vllm_sizing.cli.terminal import print_json, write
 from vllm_sizing.cli.values import did_you_mean
 from vllm_sizing.render.artifacts import ARTIFACTS
 from vllm_sizing.sources.profile import profile_text
@@ -45,17 +45,14 @@ def _emit(ctx: click.Context, _: click.Parameter, given: Sequence[str]) -> tuple
 
 
 _OPTIONS = [
-    Option(
-        "--output-dir", "-o", type=click.Path(), metavar="DIR", required=True, help="Made if it is not there."
-    ),
+    Option("--output-dir", "-o", type=click.Path(), metavar="DIR", required=True, help="Made if it is not there."),
     Option(
         "--emit",
         multiple=True,
         default=[_DEFAULT],
         metavar="A,B",
         callback=_emit,
-        help=f"Any of {'; '.join(f'{name}: {about}' for name, about in _ABOUT.items())}; or all. "
-        f"[default: {_DEFAULT}]",
+        help=f"Any of {'; '.join(f'{name}: {about}' for name, about in _ABOUT.items())}; or all. [default: {_DEFAULT}]",
     ),
     Option("--force", is_flag=True, help="Overwrite files that are there."),
     AS_JSON,
@@ -80,7 +77,7 @@ def generate(*, output_dir: str, emit: tuple[str, ...], force: bool, as_json: bo
     if as_json:
         print_json({"fits": plan.fits, "shortfall_bytes": plan.shortfall_bytes, "files": paths})
     elif paths:
-        click.echo("\n".join(paths))
+        write("\n".join(paths))
     return FITS if plan.fits else DOES_NOT_FIT
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from vllm_sizing.cli.options import AS_JSON
-from vllm_sizing.cli.terminal import print_json, table
-from vllm_sizing.cli.values import WORD
+from vllm_sizing.cli.terminal import print_json, table, write
+from vllm_sizing.cli.values import GPU_NAME
 from vllm_sizing.units import format_gib
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _TITLES = ("name", "memory", "GB/s", "bf16", "fp8", "fp4", "link", "GB/s", "compute")
 
 
-@click.command(params=[click.Argument(["name"], required=False, type=WORD), AS_JSON])
+@click.command(params=[click.Argument(["name"], required=False, type=GPU_NAME), AS_JSON])
 def gpus(*, name: str | None, as_json: bool) -> None:
     """
     List the GPUs of the catalog, or show the one called NAME.
@@ -35,12 +35,12 @@ def gpus(*, name: str | None, as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    click.echo(_table(found))
+    write(_table(found))
     for gpu in found if name is not None else ():
         about = {"printed as": "; ".join(gpu.product_names), "assumed": gpu.assumed, "source": gpu.source}
         for title, text in about.items():
             if text:
-                click.echo(f"{title}: {text}")
+                write(f"{title}: {text}")
 
 
 def _table(found: Sequence[GpuSpec]) -> str:

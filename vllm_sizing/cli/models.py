@@ -11,7 +11,7 @@ import click
 
 from vllm_sizing.catalog.names import quote
 from vllm_sizing.cli.options import AS_JSON
-from vllm_sizing.cli.terminal import print_json, table
+from vllm_sizing.cli.terminal import print_json, table, write
 from vllm_sizing.cli.values import WORD
 from vllm_sizing.errors import UnknownNameError
 from vllm_sizing.units import format_gib
@@ -37,7 +37,7 @@ def models(*, pattern: str | None, as_json: bool) -> None:
     if as_json:
         print_json(found)
     else:
-        click.echo(table(_TITLES, [_row(model) for model in found]))
+        write(table(_TITLES, [_row(model) for model in found]))
 
 
 def _matches(name: str, pattern: str) -> bool:

@@ -44,9 +44,7 @@ class Option(click.Option):
         The help without the aliases.
         """
         spellings = self.opts, self.secondary_opts
-        self.opts, self.secondary_opts = (
-            [name for name in names if name not in self.aliases] for names in spellings
-        )
+        self.opts, self.secondary_opts = ([name for name in names if name not in self.aliases] for names in spellings)
         try:
             return super().get_help_record(ctx)
         finally:
@@ -61,55 +59,33 @@ class Command(click.Command):
         rare: Makes further options, when a word of the command line may be one of them.
     """
 
-    def __init__(
-        self,
-        *,
-        params: list[click.Parameter],
-        rare: Callable[[], Sequence[click.Parameter]] = tuple,
-        **more: Any,
-    ) -> None:
-        self._common = params
+    def __init__(self, *, rare: Callable[[], Sequence[click.Parameter]] | None = None, **more: Any) -> None:
+        super().__init__(**more)
         self._rare = rare
-        self._has_rare = rare is not tuple
-        super().__init__(params=None, **more)
 
-    @property
-    def params(self) -> list[click.Parameter]:
+    def load_rare(self) -> None:
         """
-        All of them, in the order of the help.
+        Builds the rare options and puts them where the help shows them: before those of the output.
         """
-        if self._rare is not tuple:
-            self._common, self._rare = [*self._common, *self._rare()], tuple
-        return self._common
-
-    @params.setter
-    def params(self, _: list[click.Parameter]) -> None:
-        """
-        What click sets is what it was given.
-        """
-
-    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        """
-        Those that this command line needs.
-        """
-        if not ctx.meta.get(__name__):
-            return super().get_params(ctx)
-        help_option = self.get_help_option(ctx)
-        return [*self._common, *([help_option] if help_option else [])]
+        if self._rare is not None:
+            at = [getattr(param, "group", "") for param in self.params].index(OUTPUT)
+            self.params[at:at] = self._rare()
+            self._rare = None
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """
         As click does, but a flag of vLLM that is no option is told with what to write.
         """
-        spellings = {name for param in self._common for name in (*param.opts, *param.secondary_opts)}
+        spellings = {name for param in self.params for name in (*param.opts, *param.secondary_opts)}
         given = {word.partition("=")[0] for word in args if word.startswith("-")}
-        ctx.meta[__name__] = given <= spellings and not ctx.resilient_parsing
+        if ctx.resilient_parsing or not given <= spellings:
+            self.load_rare()
         try:
-            return super().parse_args(ctx, args if ctx.meta[__name__] else list(self._spread(args)))
+            return super().parse_args(ctx, list(self._spread(args)))
         except click.NoSuchOption as error:
             from vllm_sizing.cli.engine import way_out
 
-            if self._has_rare and (hint := way_out(error.option_name)):
+            if hint := way_out(error.option_name):
                 ctx.fail(f"No such option {error.option_name}: {hint}")
             raise
 

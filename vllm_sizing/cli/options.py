@@ -7,10 +7,10 @@ from __future__ import annotations
 import click
 
 from vllm_sizing.cli.option import Option
-from vllm_sizing.cli.values import COUNT, GIGABYTES, GPU, MEMORY, NUMBER, TOKENS, WORD
+from vllm_sizing.cli.values import COUNT, GIGABYTES, GPU, MEMORY, MODEL, NUMBER, TOKENS, WORD
 from vllm_sizing.specs.request import LATEST_VLLM
 
-MODEL, HARDWARE, WORKLOAD, POLICY = "Model", "Hardware", "Workload", "Policy"
+_MODEL, _HARDWARE, _WORKLOAD, _POLICY = "Model", "Hardware", "Workload", "Policy"
 
 AS_JSON = Option("--json", "as_json", is_flag=True, help="Print JSON, with the names of the Python API.")
 
@@ -26,30 +26,30 @@ def vllm_options() -> list[click.Parameter]:
 
 # MODEL and every option that says what to plan, but vLLM's flags.
 REQUEST: list[click.Parameter] = [
-    click.Argument(["model"], required=False, type=WORD, metavar="MODEL"),
-    Option("--revision", group=MODEL, type=WORD, help="Branch, tag or commit of MODEL on the Hub."),
+    click.Argument(["model"], required=False, type=MODEL, metavar="MODEL"),
+    Option("--revision", group=_MODEL, type=WORD, help="Branch, tag or commit of MODEL on the Hub."),
     Option(
         "--trust-remote-code/--no-trust-remote-code",
-        group=MODEL,
+        group=_MODEL,
         default=None,
         help="Let vLLM run code of the model's repository. This program never runs any.",
     ),
     Option(
         "--params-b",
-        group=MODEL,
+        group=_MODEL,
         type=NUMBER,
         help="Billions of parameters: plan a rough model of this size instead of reading MODEL.",
     ),
     Option(
         "--profile",
-        group=MODEL,
+        group=_MODEL,
         type=click.Path(),
         metavar="FILE",
         help="Begin with the values of a profile that generate wrote; options given here win.",
     ),
     Option(
         "--gpu",
-        group=HARDWARE,
+        group=_HARDWARE,
         type=GPU,
         help="GPU of the catalog (see: vllm-sizing gpus), 4xNAME for four, or auto. "
         "[default: auto, the GPUs of this machine]",
@@ -57,66 +57,66 @@ REQUEST: list[click.Parameter] = [
     Option(
         "--gpus",
         "num_gpus",
-        group=HARDWARE,
+        group=_HARDWARE,
         type=COUNT,
         help="GPUs per node. [default: 1; with auto all of this machine]",
     ),
-    Option("--nodes", "num_nodes", group=HARDWARE, type=COUNT, help="Nodes. [default: 1]"),
+    Option("--nodes", "num_nodes", group=_HARDWARE, type=COUNT, help="Nodes. [default: 1]"),
     Option(
         "--vram-gb",
         "memory_bytes",
-        group=HARDWARE,
+        group=_HARDWARE,
         type=MEMORY,
         help="Memory of one GPU in GiB (2**30 bytes), as its driver reports it, instead of the catalog's.",
     ),
     Option(
         "--interconnect",
-        group=HARDWARE,
+        group=_HARDWARE,
         type=click.Choice(["nvlink", "pcie", "unknown"]),
         help="Link between the GPUs of a node. [default: what the GPU has]",
     ),
     Option(
         "--input-tokens",
-        group=WORKLOAD,
+        group=_WORKLOAD,
         aliases=["--prompt-tokens"],
         type=TOKENS,
         help="Prompt of a typical request. [default: 1024]",
     ),
     Option(
         "--output-tokens",
-        group=WORKLOAD,
+        group=_WORKLOAD,
         aliases=["--gen-tokens"],
         type=TOKENS,
         help="Answer of a typical request. [default: 256]",
     ),
-    Option("--concurrency", "-c", group=WORKLOAD, type=COUNT, help="Requests at once. [default: 1]"),
-    Option("--request-rate", group=WORKLOAD, type=NUMBER, help="Requests per second that arrive."),
+    Option("--concurrency", "-c", group=_WORKLOAD, type=COUNT, help="Requests at once. [default: 1]"),
+    Option("--request-rate", group=_WORKLOAD, type=NUMBER, help="Requests per second that arrive."),
     Option(
         "--goal",
-        group=WORKLOAD,
+        group=_WORKLOAD,
         aliases=["--batching-mode"],
         type=click.Choice(["balanced", "latency", "throughput"]),
         help="What to decide for. [default: balanced]",
     ),
-    Option("--target-ttft-ms", group=WORKLOAD, type=NUMBER, help="Longest time to the first token."),
-    Option("--target-tpot-ms", group=WORKLOAD, type=NUMBER, help="Longest mean time per further token."),
+    Option("--target-ttft-ms", group=_WORKLOAD, type=NUMBER, help="Longest time to the first token."),
+    Option("--target-tpot-ms", group=_WORKLOAD, type=NUMBER, help="Longest mean time per further token."),
     Option(
         "--headroom-gb",
         "headroom_bytes",
-        group=POLICY,
+        group=_POLICY,
         type=GIGABYTES,
         help="GiB to leave free on each GPU for other processes. [default: 0]",
     ),
     Option(
         "--overhead-gb",
         "overhead_bytes",
-        group=POLICY,
+        group=_POLICY,
         type=GIGABYTES,
         help="GiB per GPU for activations, CUDA graphs and the rest, instead of the model's estimate.",
     ),
     Option(
         "--vllm-version",
-        group=POLICY,
+        group=_POLICY,
         type=WORD,
         metavar="VERSION",
         help=f"Rules, defaults and flags of this release. [default: {LATEST_VLLM}]",

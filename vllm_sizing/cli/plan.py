@@ -12,6 +12,7 @@ from vllm_sizing.cli.faults import DOES_NOT_FIT, FITS
 from vllm_sizing.cli.option import Command, Option
 from vllm_sizing.cli.options import AS_JSON, REQUEST, vllm_options
 from vllm_sizing.cli.request import gather
+from vllm_sizing.cli.terminal import ascii_only, colour, width, write
 from vllm_sizing.sources.request import plan_request
 
 EXPLAIN = Option("--explain", is_flag=True, help="Show how each number comes about.")
@@ -25,21 +26,24 @@ def plan(*, as_json: bool, explain: bool, log_lines: bool, **values: Any) -> int
 
     MODEL is a Hub id, a name of the catalog, a folder, or a config.json.
 
+    What is given is kept, or refused with the reason; everything else is decided.
+
     Exit codes: 0 fits, 3 does not fit, 1 error, 2 wrong use.
     """
+    if as_json and log_lines:
+        raise click.UsageError("--json and --log-lines exclude each other: give one of them")
     answer = plan_request(gather(values))
     if as_json:
         from vllm_sizing.render.json import json
 
-        click.echo(json(answer), nl=False)
+        write(json(answer))
     elif log_lines:
         from vllm_sizing.render import log_lines as lines
 
-        click.echo(lines(answer), nl=False)
+        write(lines(answer))
     else:
-        from vllm_sizing.cli.terminal import ascii_only, colour, width
         from vllm_sizing.render.console import to_text
 
         text = to_text(answer, width=width(), color=colour(), explain=explain, ascii_only=ascii_only())
-        click.echo(text, nl=False)
+        write(text)
     return FITS if answer.fits else DOES_NOT_FIT

@@ -10,6 +10,7 @@ import attrs
 import click
 
 from vllm_sizing.cli.faults import as_options
+from vllm_sizing.cli.terminal import note
 from vllm_sizing.errors import InvalidValueError
 from vllm_sizing.specs.request import PlanRequest
 
@@ -26,7 +27,7 @@ _REQUEST = ("revision", "num_nodes", "interconnect", "memory_bytes", "params_b",
 
 def gather(values: Mapping[str, Any]) -> PlanRequest:
     """
-    The request that the options of `request_options` make.
+    The request that the values of the options make.
 
     Raises:
         click.UsageError: Options contradict each other, or a value is out of range.
@@ -36,9 +37,7 @@ def gather(values: Mapping[str, Any]) -> PlanRequest:
     base = _base(values["profile"], values["model"])
     target, workload = base.workload.target, base.workload
     try:
-        target = attrs.evolve(
-            target, **{_TARGETS[name]: value for name, value in _given(values, _TARGETS).items()}
-        )
+        target = attrs.evolve(target, **{_TARGETS[name]: value for name, value in _given(values, _TARGETS).items()})
         return attrs.evolve(
             base,
             **_given(values, _REQUEST),
@@ -70,9 +69,7 @@ def _base(profile: str | None, model: str | None) -> PlanRequest:
     """
     if profile is None:
         if model is None:
-            message = (
-                "Missing MODEL: a Hub id, a name of the catalog, a folder or a config.json (or --profile)"
-            )
+            message = "Missing MODEL: a Hub id, a catalog name, a folder or a config.json (or --profile)"
             raise click.UsageError(message, click.get_current_context())
         return PlanRequest(model=model)
 
@@ -81,7 +78,7 @@ def _base(profile: str | None, model: str | None) -> PlanRequest:
     base = read_profile(profile)
     if model is None or model == base.model:
         return base
-    click.echo(f"Note: planning {model}, not {base.model} of {profile}.", err=True)
+    note(f"planning {model}, not {base.model} of the profile")
     # A revision or a size belongs to the model that the profile was written for.
     return attrs.evolve(base, model=model, revision=None, params_b=None)
 

@@ -5,6 +5,7 @@ The terminal: how wide it is, whether it takes colour, and plain tables for it.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from typing import TYPE_CHECKING
@@ -39,7 +40,7 @@ def ascii_only() -> bool:
     """
     try:
         "█░·→".encode(getattr(sys.stdout, "encoding", None) or "utf-8")
-    except (UnicodeEncodeError, LookupError):
+    except UnicodeEncodeError:
         return True
     return False
 
@@ -70,14 +71,43 @@ def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
+def write(text: str) -> None:
+    """
+    The result, on stdout; what stdout cannot print becomes a question mark.
+    """
+    import click
+
+    # click would write UTF-8 to a terminal that says it knows ASCII only.
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    click.echo(text.encode(encoding, "replace").decode(encoding), nl=not text.endswith("\n"))
+
+
+def note(text: str) -> None:
+    """
+    Something to know, on stderr.
+    """
+    import click
+
+    click.echo(f"Note: {one_line(text)}.", err=True)
+
+
+def one_line(text: str) -> str:
+    r"""
+    Text of others on one line, unable to steer the terminal.
+
+    >>> print(one_line("Choose\n  from:\x1b[31m a"))
+    Choose from:\x1b[31m a
+    """
+    flat = re.sub(r"\s*\n\s*", " ", text.strip())
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in flat)
+
+
 def print_json(value: Any) -> None:
     """
     One of the API's values, or several, as JSON under the API's names.
     """
     from json import dumps
 
-    import click
-
     from vllm_sizing.serialize import to_plain
 
-    click.echo(dumps(to_plain(value), indent=2, allow_nan=False))
+    write(dumps(to_plain(value), indent=2, allow_nan=False))

@@ -17,6 +17,8 @@ from vllm_sizing.units import GIB, parse_tokens
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from click.shell_completion import CompletionItem
+
     ParamType = click.ParamType[Any, Any]
 else:
     ParamType = click.ParamType  # not generic before click 8.4
@@ -34,11 +36,14 @@ class Value(ParamType):
         name: Shown in the help, for example ``TOKENS``.
 
         read: From text to value; a ValueError carries what is wrong.
+
+        words: What a shell may complete to.
     """
 
-    def __init__(self, name: str, read: Callable[[str], Any]) -> None:
+    def __init__(self, name: str, read: Callable[[str], Any], words: Callable[[], Iterable[str]] = tuple) -> None:
         self.name = name
         self.read = read
+        self.words = words
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """
@@ -52,6 +57,15 @@ class Value(ParamType):
             self.fail(error.message, param, ctx)
         except (ValueError, OverflowError, RecursionError) as error:
             self.fail(f"{quote(value)} cannot be read: {error}", param, ctx)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """
+        The words that begin so, whatever their case.
+        """
+        from click.shell_completion import CompletionItem
+
+        begin = incomplete.casefold()
+        return [CompletionItem(word) for word in self.words() if word.casefold().startswith(begin)]
 
 
 def _count(text: str) -> int:
@@ -109,6 +123,18 @@ def _gpu(text: str) -> tuple[int | None, str]:
     return (None if name == text.strip() else number), name
 
 
+def _models() -> Iterable[str]:
+    from vllm_sizing.catalog.models import model_names
+
+    return model_names()
+
+
+def _gpus() -> Iterable[str]:
+    from vllm_sizing.catalog.gpus import gpu_names
+
+    return ("auto", *gpu_names())
+
+
 def _wrong(text: str, wanted: str) -> InvalidValueError:
     return InvalidValueError(f"{quote(text)} is not {wanted}", value=text)
 
@@ -119,7 +145,9 @@ NUMBER = Value("NUMBER", _above_0)
 GIGABYTES = Value("GIB", _gib)
 MEMORY = Value("GIB", _gib_above_0)
 WORD = Value("TEXT", _word)
-GPU = Value("GPU", _gpu)
+MODEL = Value("MODEL", _word, _models)
+GPU = Value("GPU", _gpu, _gpus)
+GPU_NAME = Value("NAME", _word, _gpus)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -120,7 +120,10 @@ class _Page:
         """
         What was written, without the blanks that fill up lines.
         """
-        return "".join(line.rstrip() + "\n" for line in self._out.getvalue().split("\n")[:-1])
+        text = self._out.getvalue()
+        if self.ascii_only:
+            text = text.replace("…", "~")  # rich's mark of what was cut
+        return "".join(line.rstrip() + "\n" for line in text.split("\n")[:-1])
 
     def words(self, text: str, style: str = "") -> Text:
         """

@@ -46,7 +46,7 @@ def plan_request(request: PlanRequest) -> Plan:
         vllm_version=request.vllm_version,
     )
     first = answer()
-    if first.fits or not (others := _siblings(model)):
+    if first.fits or model.rough or not (others := _siblings(model)):
         return first
     return answer(siblings=others)
 
