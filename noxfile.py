@@ -26,6 +26,8 @@ def _group(name: str) -> list[str]:
 def _install_wheel(session: nox.Session) -> None:
     (wheel,) = DIST.glob("*.whl")
     session.install(str(wheel))
+    # Again without its dependencies: in a reused environment pip would keep the old one of this version.
+    session.install("--force-reinstall", "--no-deps", str(wheel))
 
 
 @nox.session
