@@ -200,6 +200,8 @@ def add_self_attention(
         causal: False: an encoder, which keeps no cache.
 
         fused: Names of q, k and v in the checkpoint.
+
+        facts: Of the projection to q, k and v.
     """
     attention = attention or stack.attention
     layers = stack.layers if layers is None else layers
@@ -208,7 +210,7 @@ def add_self_attention(
         f"{name}.{qkv}", stack.hidden, heads, attention.num_kv_heads, size,
         layers=layers, bias=bias, fused=fused, **facts,
     )  # fmt: skip
-    builder.linear(f"{name}.{output}", heads * size, stack.hidden, shard=ROW, layers=layers, bias=output_bias, **facts)
+    builder.linear(f"{name}.{output}", heads * size, stack.hidden, shard=ROW, layers=layers, bias=output_bias)
     if head_norms:
         builder.norm(f"{name}.q_norm", size, layers=layers)
         builder.norm(f"{name}.k_norm", size, layers=layers)
@@ -273,6 +275,8 @@ class Moe(Value):
         shared_gate: Name of the one-wide gate on their output, empty for none.
 
         router_quantized: vLLM hands the gate the quant_config.
+
+        adapters: Of gate and up in one LoRA slot; 0: one for each.
     """
 
     layers: Layers
@@ -288,9 +292,10 @@ class Moe(Value):
     shared: str = "shared_experts"
     shared_gate: str = ""
     expert_bias: bool = False
+    adapters: int = 0
 
 
-def add_moe(builder: Builder, name: str, hidden: int, moe: Moe, **facts: Any) -> None:
+def add_moe(builder: Builder, name: str, hidden: int, moe: Moe) -> None:
     """
     Router, routed experts and shared experts.
     """
@@ -300,19 +305,23 @@ def add_moe(builder: Builder, name: str, hidden: int, moe: Moe, **facts: Any) ->
     builder.linear(
         f"{name}.{moe.router}", hidden, moe.num_experts,
         shard=REPLICATED, layers=layers, quantized=moe.router_quantized, dtype=moe.router_dtype,
-        bias=moe.router_bias, bias_dtype=moe.router_dtype, **facts,
+        bias=moe.router_bias, bias_dtype=moe.router_dtype,
     )  # fmt: skip
     if moe.correction_bias:
         builder.parameter(f"{name}.{moe.correction_bias}", moe.num_experts, layers=layers, dtype="float32")
     builder.experts(
-        f"{name}.experts", moe.num_experts, hidden, moe.intermediate, layers=layers, bias=moe.expert_bias, **facts
+        f"{name}.experts",
+        moe.num_experts,
+        hidden,
+        moe.intermediate,
+        layers=layers,
+        bias=moe.expert_bias,
+        adapters=moe.adapters,
     )
     if moe.shared_intermediate:
-        builder.gated_mlp(f"{name}.{moe.shared}", hidden, moe.shared_intermediate, layers=layers, **facts)
+        builder.gated_mlp(f"{name}.{moe.shared}", hidden, moe.shared_intermediate, layers=layers)
     if moe.shared_gate:
-        builder.linear(
-            f"{name}.{moe.shared_gate}", hidden, 1, shard=REPLICATED, layers=layers, quantized=False, **facts
-        )
+        builder.linear(f"{name}.{moe.shared_gate}", hidden, 1, shard=REPLICATED, layers=layers, quantized=False)
 
 
 def read_experts(text: Config, *keys: str) -> int:

@@ -193,7 +193,11 @@ class Builder:
             if padded_bias:
                 up, down = map(_with_bias, schemes)
             common: dict[str, Any] = {
-                **facts, "layers": owners, "role": "experts", "quantizable": quantized, "lora": True
+                **facts,
+                "layers": owners,
+                "role": "experts",
+                "quantizable": quantized,
+                "lora": True,
             }
             self.add(
                 f"{name}.w13_weight",
@@ -302,20 +306,30 @@ class Builder:
         self.embedding(embed, vocab_size, hidden, stage=ends, lora=lora)
         if tied:
             self.traits.add("tied_embeddings")
+            if lora if lora_head is None else lora_head:
+                self.traits.add("lora_tied_head")
             if bias:
                 self.add(f"{head}.bias", (vocab_size,), shard=VOCAB, stage=last)
         else:
-            self.lm_head(head, vocab_size, hidden, stage=last, bias=bias, quantized=head_quantized, lora=lora if lora_head is None else lora_head)
+            self.lm_head(
+                head,
+                vocab_size,
+                hidden,
+                stage=last,
+                bias=bias,
+                quantized=head_quantized,
+                lora=lora if lora_head is None else lora_head,
+            )
 
-    def rope(self, name: str, table: RopeTable, *, layers: Layers = (), tower: str | None = None) -> None:
+    def rope(self, name: str, table: RopeTable, *, tower: str | None = None, stage: str = "all") -> None:
         """
-        A rotary table, counted once per distinct setting on every stage.
+        A rotary table, counted once per distinct setting; every stage that runs layers builds its own.
         """
         if table.key in self._rope_keys:
             return
         self._rope_keys.add(table.key)
         self.add(
-            f"{name}.cos_sin_cache", (table.positions, table.dim), dtype=table.dtype, role="buffer", stage="all",
+            f"{name}.cos_sin_cache", (table.positions, table.dim), dtype=table.dtype, role="buffer", stage=stage,
             tower=tower or self.tower,
         )  # fmt: skip
 

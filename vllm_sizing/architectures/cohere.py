@@ -52,10 +52,8 @@ def add_language_model(
     layer, layers = f"{prefix}model.layers.*", stack.layers
     with_experts = architecture == "Cohere2MoeForCausalLM"
     first_dense = text.integer("first_k_dense_replace", default=0, minimum=0) if with_experts else 0
-    add_ends(builder, stack, prefix, everywhere=True)
-    add_self_attention(
-        builder, f"{layer}.self_attn", stack, windows=_windows(text, stack, architecture, first_dense)
-    )
+    add_ends(builder, stack, prefix, everywhere=True, lora_head=False)
+    add_self_attention(builder, f"{layer}.self_attn", stack, windows=_windows(text, stack, architecture, first_dense))
     if not with_experts and text.flag("use_qk_norm", default=False):
         _add_query_norms(builder, f"{layer}.self_attn", stack)
     add_rope(builder, f"{layer}.self_attn", stack, max_position=length, neox=False)

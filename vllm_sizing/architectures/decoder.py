@@ -38,6 +38,9 @@ Bias = bool | tuple[str, ...]
 class Names(Value):
     """
     Module names of a model class, and of the parts that the checkpoint stores.
+
+    Attributes:
+        qkv_parts, mlp_parts: Empty: the checkpoint stores the merged matrix, and LoRA sees only that.
     """
 
     embed: str = "model.embed_tokens"
@@ -103,8 +106,10 @@ class Style(Value):
 
         tied: None: as the config says.
 
-        lora, lora_ends, lora_head: LoRA may target the layers, the embeddings and the LM head; the
-            head as the embeddings, where it is None.
+        lora, lora_qkv: LoRA may target the layers, and among them q, k and v.
+
+        lora_ends, lora_head: The same of embeddings and LM head; the head as the embeddings, where it
+            is None.
     """
 
     defaults: Mapping[str, Any] = attrs.field(factory=dict)
@@ -131,6 +136,7 @@ class Style(Value):
     everywhere: bool = False
     tied: bool | None = None
     lora: bool = True
+    lora_qkv: bool = True
     lora_ends: bool = True
     lora_head: bool | None = None
 
@@ -156,9 +162,7 @@ def add_decoder(builder: Builder, text: Config, style: Style, *, prefix: str = "
     if style.rotary:
         add_rope(builder, f"{layer}.{names.attention}", stack, partial=style.partial, neox=style.neox)
     moe = style.moe(text, stack.layers) if style.moe else None
-    add_decoder_layers(
-        builder, stack, style, layer, layers=stack.layers, windows=windows_of(style, stack), moe=moe
-    )
+    add_decoder_layers(builder, stack, style, layer, layers=stack.layers, windows=windows_of(style, stack), moe=moe)
     if not style.lora:
         builder.traits.add("no_lora")
     return stack.with_experts(moe)
@@ -187,6 +191,7 @@ def add_decoder_layers(
         windows=windows,
         causal=text.flag("is_causal", default=True),
         qkv=names.qkv, output=names.output, fused=names.qkv_parts,
+        adapters=0 if names.qkv_parts else 1, lora=style.lora_qkv,
     )  # fmt: skip
     sparse = set(moe.layers) if moe else set()
     dense = tuple(at for at in layers if at not in sparse)
@@ -204,10 +209,18 @@ def _add_mlp(builder: Builder, stack: Stack, style: Style, name: str, layers: La
         builder.gated_mlp(
             name, stack.hidden, intermediate,
             layers=layers, bias=bias, gate_up=names.gate_up, down=names.down, fused=names.mlp_parts,
+            adapters=0 if names.mlp_parts else 1,
         )  # fmt: skip
     else:
         add_mlp(
-            builder, name, stack.hidden, intermediate, layers=layers, bias=bias, up=names.up, down=names.down,
+            builder,
+            name,
+            stack.hidden,
+            intermediate,
+            layers=layers,
+            bias=bias,
+            up=names.up,
+            down=names.down,
             divided=style.divided_mlp,
         )
 

@@ -154,9 +154,7 @@ def _add_rope(builder: Builder, layer: str, stack: Stack, latent: Latent, indexe
     add_rope(builder, f"{layer}.self_attn", stack, head_size=latent.rope, deepseek=True, neox=False)
     if indexer is not None:
         pairs = stack.text.flag("indexer_rope_interleave", default=False)
-        add_rope(
-            builder, f"{layer}.self_attn.indexer", stack, head_size=latent.rope, deepseek=True, neox=not pairs
-        )
+        add_rope(builder, f"{layer}.self_attn.indexer", stack, head_size=latent.rope, deepseek=True, neox=not pairs)
 
 
 def _draft(
@@ -180,9 +178,7 @@ def _draft(
     layer = f"{prefix}model.layers.*"
     add_norms(extra, layer, hidden, "enorm", "hnorm", "shared_head.norm", layers=layers)
     # A plain torch layer: neither divided nor quantized.
-    extra.linear(
-        f"{layer}.eh_proj", 2 * hidden, hidden, shard=REPLICATED, layers=layers, quantized=False
-    )
+    extra.linear(f"{layer}.eh_proj", 2 * hidden, hidden, shard=REPLICATED, layers=layers, quantized=False)
     own = attrs.evolve(indexer, layers=layers) if indexer else None
     _add_layers(extra, stack, layer, layers, style, latent, own, moe)
     add_indices_buffer(extra, f"{layer}.topk_indices_buffer", own, count=number)

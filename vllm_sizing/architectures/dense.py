@@ -99,17 +99,15 @@ def add_language_model(builder: Builder, text: Config, *, architecture: str, pre
     """
     style = _STYLES[architecture]
     if architecture == "ExaoneForCausalLM":
-        text = text.over({"num_hidden_layers": text.integer("num_layers", default=None)})
+        text = text.over({"num_hidden_layers": text.data.get("num_layers")})
     if architecture == "Step1ForCausalLM":
         groups = text.integer("num_attention_groups", "num_key_value_heads", default=1)
         text = text.changed(num_key_value_heads=groups)
-    if architecture == "MiniCPMForCausalLM" and text.integer("num_experts", default=0, minimum=0):
+    if architecture == "MiniCPMForCausalLM" and text.integer("num_experts", default=0, minimum=0) > 0:
         raise text.refuse("num_experts", "0: MiniCPM with experts is not modelled")
     stack = add_decoder(builder, text, style, prefix=prefix)
     if architecture == "HyperCLOVAXForCausalLM" and stack.text.flag("use_post_norm", default=True):
-        add_norms(
-            builder, f"{prefix}model.layers.*", stack.hidden, "post_norm1", "post_norm2", layers=stack.layers
-        )
+        add_norms(builder, f"{prefix}model.layers.*", stack.hidden, "post_norm1", "post_norm2", layers=stack.layers)
     return stack
 
 

@@ -12,7 +12,6 @@ import attrs
 from vllm_sizing.architectures.blocks import (
     Moe,
     Stack,
-    add_norms,
     add_speculator,
     finish,
     finish_draft,

@@ -45,9 +45,7 @@ def add_language_model(builder: Builder, text: Config, *, prefix: str = "") -> S
         num_experts_per_token=read_experts(text, "num_experts_per_tok"),
     )
     layer, layers = f"{prefix}model.layers.*", stack.layers
-    add_ends(
-        builder, stack, prefix, everywhere=True, embed="model.embedding", lora=False, head_quantized=False
-    )
+    add_ends(builder, stack, prefix, everywhere=True, embed="model.embedding", lora=False, head_quantized=False)
     window = text.integer("sliding_window", default=0, minimum=0)
     add_self_attention(
         builder, f"{layer}.attn", stack,
@@ -58,6 +56,7 @@ def add_language_model(builder: Builder, text: Config, *, prefix: str = "") -> S
     moe = Moe(
         layers=layers, num_experts=stack.num_experts, top_k=stack.num_experts_per_token,
         intermediate=text.required("intermediate_size"), router="router", router_bias=True, expert_bias=True,
+        adapters=1,  # The checkpoint stores gate and up as one.
     )  # fmt: skip
     add_moe(builder, f"{layer}.mlp", stack.hidden, moe)
     add_norms(builder, layer, stack.hidden, *TWO_NORMS, layers=layers)

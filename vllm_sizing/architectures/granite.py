@@ -58,9 +58,7 @@ def add_language_model(builder: Builder, text: Config, *, architecture: str, pre
     kinds = text.layer_types(len(layers))
     if kinds is None and "SWA" in architecture:
         kinds = ["sliding_attention" if at % 4 else "full_attention" for at in layers]
-    bias = not with_experts and (
-        text.flag("attention_bias", default=False) or text.flag("bias", default=False)
-    )
+    bias = not with_experts and (text.flag("attention_bias", default=False) or text.flag("bias", default=False))
     add_self_attention(
         builder, f"{layer}.self_attn", stack,
         bias=bias, output_bias=bias,
@@ -111,9 +109,7 @@ def _add_experts(builder: Builder, layer: str, stack: Stack, *, shared: bool) ->
         builder.linear(
             f"{layer}.shared_mlp.input_linear", stack.hidden, (width, width), layers=stack.layers, lora=False
         )
-        builder.linear(
-            f"{layer}.shared_mlp.output_linear", width, stack.hidden, shard=ROW, layers=stack.layers
-        )
+        builder.linear(f"{layer}.shared_mlp.output_linear", width, stack.hidden, shard=ROW, layers=stack.layers)
 
 
 def build(checkpoint: Checkpoint) -> ModelSpec:

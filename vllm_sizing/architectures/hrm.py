@@ -25,15 +25,15 @@ def build(checkpoint: Checkpoint) -> ModelSpec:
     per_stack = text.num_layers("num_layers_per_stack")
     total = cycles * (inner + 1) * per_stack
     if total > MAX_LAYERS:
-        message = f"config.json: H_cycles, L_cycles and num_layers_per_stack give {total:,} layers; at most {MAX_LAYERS}"
+        message = (
+            f"config.json: H_cycles, L_cycles and num_layers_per_stack give {total:,} layers; at most {MAX_LAYERS}"
+        )
         raise ConfigError(message, field="H_cycles", value=cycles)
     # Heads are never grouped, whatever the config says.
     stack = attrs.evolve(
         read_stack(text.changed(num_hidden_layers=total, num_key_value_heads=None)), layers=tuple(range(total))
     )
-    builder.embed_and_head(
-        "model.embed_tokens", "lm_head", stack.vocab_size, stack.hidden, tied=stack.tied, lora=False
-    )
+    builder.embed_and_head("model.embed_tokens", "lm_head", stack.vocab_size, stack.hidden, tied=stack.tied, lora=False)
     builder.parameter("model.z_L_init", stack.hidden)
     for kind, uses in (("L", cycles * inner), ("H", cycles)):
         _add_stack(builder, stack, kind, uses, tuple(range(per_stack)))

@@ -26,7 +26,6 @@ from vllm_sizing.architectures.config import Config
 from vllm_sizing.architectures.mla import (
     Indexer,
     Latent,
-    add_indices_buffer,
     add_latent_attention,
     read_latent,
 )
@@ -51,12 +50,15 @@ def add_language_model(builder: Builder, text: Config, *, prefix: str = "") -> S
     layers, layer, hidden = stack.layers, f"{prefix}model.layers.*", stack.hidden
     add_ends(builder, stack, prefix, lora=False)
     indexer = _read_indexer(text, layers)
-    add_indices_buffer(builder, f"{prefix}model.topk_indices_buffer", indexer)
+    builder.parameter(
+        f"{prefix}model.topk_indices_buffer", text.required("index_topk", maximum=2**24),
+        dtype="int32", role="buffer", stage="all", per_batched_token=True,
+    )  # fmt: skip
     # The class names the parts of the indexer's projection, so LoRA wraps it.
     add_latent_attention(
         builder, f"{layer}.self_attn", hidden, latent, layers=layers, indexer=indexer, indexer_lora=True
     )
-    _add_gate_and_sinks(builder, f"{layer}.self_attn", hidden, latent, text, layers)
+    _add_gate_and_sinks(builder, f"{layer}.self_attn", hidden, latent, text, layers, sparse=indexer is not None)
     add_rope(builder, f"{layer}.self_attn", stack, head_size=latent.rope, neox=False)
     moe = _read_moe(text, layers)
     add_moe(builder, f"{layer}.mlp", hidden, moe)
@@ -99,7 +101,7 @@ def _read_moe(text: Config, layers: Layers) -> Moe:
 
 
 def _add_gate_and_sinks(
-    builder: Builder, name: str, hidden: int, latent: Latent, text: Config, layers: Layers
+    builder: Builder, name: str, hidden: int, latent: Latent, text: Config, layers: Layers, *, sparse: bool
 ) -> None:
     if text.flag("gated_mla", default=True):
         kind = text.text("gating_type")
@@ -110,7 +112,11 @@ def _add_gate_and_sinks(
     if text.flag("learnable_sink", default=True):
         # float32 where the sparse backend folds it in, as on Hopper.
         builder.parameter(
-            f"{name}.learnable_sink_param", latent.num_heads, layers=layers, shard=COLUMN, dtype="float32"
+            f"{name}.learnable_sink_param",
+            latent.num_heads,
+            layers=layers,
+            shard=COLUMN,
+            dtype="float32" if sparse else "bfloat16",
         )
         builder.traits.add("attention_sinks")
 

@@ -171,9 +171,7 @@ def add_latent_attention(
         builder.attention_caches(f"{name}.attn", layers, heads, heads, latent.nope + latent.rope)
 
 
-def _add_indexer(
-    builder: Builder, name: str, hidden: int, q_lora_rank: int, indexer: Indexer, *, lora: bool
-) -> None:
+def _add_indexer(builder: Builder, name: str, hidden: int, q_lora_rank: int, indexer: Indexer, *, lora: bool) -> None:
     layers, size = indexer.layers, indexer.head_size
     builder.linear(f"{name}.wq_b", q_lora_rank, indexer.num_heads * size, shard=REPLICATED, layers=layers)
     builder.linear(

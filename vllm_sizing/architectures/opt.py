@@ -31,9 +31,7 @@ def add_language_model(builder: Builder, text: Config, *, prefix: str = "") -> S
         f"{decoder}.embed_tokens", f"{prefix}lm_head", stack.vocab_size, width,
         tied=stack.tied, everywhere=True, lora=False, head_quantized=False,
     )  # fmt: skip
-    builder.parameter(
-        f"{decoder}.embed_positions.weight", stack.max_position + _POSITION_OFFSET, hidden, stage="all"
-    )
+    builder.parameter(f"{decoder}.embed_positions.weight", stack.max_position + _POSITION_OFFSET, hidden, stage="all")
     if width != hidden:
         builder.linear(f"{decoder}.project_in", width, hidden, shard=REPLICATED, stage="all")
         builder.linear(f"{decoder}.project_out", hidden, width, shard=REPLICATED, stage="all")

@@ -90,6 +90,7 @@ def read_rope(
     deepseek: bool = False,
     dtype: str | None = None,
     neox: bool = True,
+    mrope_factor: int = 4,
 ) -> RopeTable:
     """
     The table that vLLM's ``get_rope`` builds for a config.
@@ -110,6 +111,8 @@ def read_rope(
         dtype: The class asks for this dtype; None: the model's.
 
         neox: Halves are rotated, not pairs; only tables of one kind are shared.
+
+        mrope_factor: Room for video positions, which run ahead of the text, in tables of several axes.
     """
     parameters = rope_parameters(text, layer_type)
     kind = rope_type(parameters)
@@ -129,8 +132,7 @@ def read_rope(
     elif kind == "proportional":
         dim = head_size
     if kind in ("default", "yarn") and parameters.has("mrope_section"):
-        # Video positions run ahead of the text: vLLM makes the table four times as long.
-        positions *= 4
+        positions *= mrope_factor
     key = (head_size, dim, positions, dtype, neox, text.number("rope_theta", default=0.0), repr(parameters.data))
     # Frequencies come in pairs of a cosine and a sine.
     return RopeTable(positions=positions, dim=2 * ((dim + 1) // 2), dtype=dtype, key=key)

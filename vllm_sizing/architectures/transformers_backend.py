@@ -84,7 +84,7 @@ _GLM = attrs.evolve(
     defaults={
         "num_key_value_heads": 2, "head_dim": 128, "max_position_embeddings": 131072, "attention_bias": True
     },
-    output_bias=False, partial=0.5,
+    names=Names(mlp_parts=()), output_bias=False, partial=0.5,
 )  # fmt: skip
 _GPT_NEOX = attrs.evolve(
     _BASE,
@@ -93,13 +93,11 @@ _GPT_NEOX = attrs.evolve(
         embed="model.embed_in", attention="attention", qkv="query_key_value", output="dense",
         up="dense_h_to_4h", down="dense_4h_to_h", norm="model.final_layer_norm", qkv_parts=(),
     ),
-    mlp_bias=True, norm_bias=True, gated=False, head_dim=False, partial=0.25,
+    mlp_bias=True, norm_bias=True, gated=False, head_dim=False, partial=0.25, lora_ends=False,
 )  # fmt: skip
 _OLMO = attrs.evolve(_BASE, defaults={"max_position_embeddings": 2048}, head_dim=False, norms=(), norm_weights=False)
 _OLMO2 = attrs.evolve(_BASE, defaults={"max_position_embeddings": 2048}, norms=_POST_NORMS)
-_OLMO3 = attrs.evolve(
-    _OLMO2, defaults={"max_position_embeddings": 2048, "sliding_window": 4096}, pattern=4
-)
+_OLMO3 = attrs.evolve(_OLMO2, defaults={"max_position_embeddings": 2048, "sliding_window": 4096}, pattern=4)
 _FLEX_OLMO = attrs.evolve(
     _OLMO2, defaults={"max_position_embeddings": 4096, "num_experts_per_tok": 5, "num_experts": 7}, moe=_read_moe
 )
@@ -154,7 +152,7 @@ _GPT_BIGCODE = attrs.evolve(
         down="c_proj", norm="model.ln_f", qkv_parts=(),
     ),
     qkv_bias=True, output_bias=True, mlp_bias=True, head_dim=False, norms=("ln_1", "ln_2"), norm_bias=True,
-    gated=False, divided_mlp=False,
+    gated=False, divided_mlp=False, lora_ends=False, lora_qkv=False,
 )  # fmt: skip
 _KOLIBRI = attrs.evolve(
     _BASE,
@@ -278,7 +276,9 @@ def _add_positions(builder: Builder, stack: Stack, prefix: str) -> None:
     """
     Learned positions, where the embeddings are, and a mask of them all on every stage.
     """
-    builder.parameter(f"{prefix}model.wpe.weight", stack.max_position, stack.hidden, stage="ends" if stack.tied else "first")
+    builder.parameter(
+        f"{prefix}model.wpe.weight", stack.max_position, stack.hidden, stage="ends" if stack.tied else "first"
+    )
     builder.parameter(
         f"{prefix}model.bias", stack.max_position, stack.max_position, dtype="bool", role="buffer", stage="all"
     )

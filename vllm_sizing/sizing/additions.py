@@ -81,15 +81,30 @@ def lora_bytes(model: ModelSpec, layout: Layout, args: EngineArgs, dtype: str) -
         message = "fully_sharded_loras is True, which is not modelled; leave it unset"
         raise UnsupportedError(message, field="fully_sharded_loras", value=True)
     elements = _slot_elements(model, layout, rank)
-    return elements * slots * DTYPE_BYTES[lora_dtype] + _vocab_mapping(model, layout)
+    slot_bytes = elements * slots * DTYPE_BYTES[lora_dtype]
+    return slot_bytes + _vocab_mapping(model, layout) + _expert_switches(model, layout, slots)
 
 
 def _vocab_mapping(model: ModelSpec, layout: Layout) -> int:
     """
     The logits' index from shards to the whole vocabulary: ``lora/layers/logits_processor.py``.
     """
-    has_slots = any(tensor.lora and tensor.role in ("embedding", "lm_head") for tensor in model.tensors)
-    return 8 * round_up(model.vocab_size, VOCAB_PADDING) if has_slots and layout.tensor > 1 else 0
+    return 8 * round_up(model.vocab_size, VOCAB_PADDING) if _head_has_slots(model) and layout.tensor > 1 else 0
+
+
+def _head_has_slots(model: ModelSpec) -> bool:
+    """
+    Whether LoRA wraps the LM head, which may be the table of embeddings.
+    """
+    return "lora_tied_head" in model.traits or any(tensor.lora and tensor.role == "lm_head" for tensor in model.tensors)
+
+
+def _expert_switches(model: ModelSpec, layout: Layout, slots: int) -> int:
+    """
+    Which adapters are on, in every layer with experts: ``lora/layers/fused_moe.py:adapter_enabled``.
+    """
+    layers = {at for tensor in model.tensors if tensor.role == "experts" and tensor.lora for at in tensor.layers}
+    return ceil_div(4 * (slots + 1) * len(layers), layout.pipeline)
 
 
 @lru_cache(maxsize=256)
@@ -98,6 +113,8 @@ def _slot_elements(model: ModelSpec, layout: Layout, rank: int) -> int:
     for tensor in model.tensors:
         if tensor.lora and tensor.tower == "language":
             total += _tensor_slot(tensor, layout, rank) * max(len(tensor.layers), 1) * tensor.count
+    if "lora_tied_head" in model.traits:
+        total += rank * (model.vocab_size + model.hidden_size)
     return ceil_div(total, layout.pipeline)
 
 
@@ -112,14 +129,15 @@ def _tensor_slot(tensor: WeightTensor, layout: Layout, rank: int) -> int:
         experts = ceil_div(experts, layout.expert_ranks)
         tensor_size = 1 if layout.expert_ranks > 1 else layout.tensor
         if tensor.shard.axis == 1:
-            parts = len(tensor.shard.parts)
+            parts = tensor.adapters or len(tensor.shard.parts)
             return experts * rank * (parts * cols + rows // tensor_size)
         return experts * rank * (rows + cols // tensor_size)
     rows, cols = tensor.shape
     fused = tensor.shard.parts or (Part(rows),)
     if tensor.shard.axis == 1:
         return rank * (cols // layout.tensor + rows)
+    parts = tensor.adapters or len(fused)
     if tensor.shard.axis is None:
-        return rank * (len(fused) * cols + rows)
+        return rank * (parts * cols + rows)
     local = sum(part_on_rank(part, layout.tensor, tensor.name) for part in fused)
-    return rank * (len(fused) * cols + local)
+    return rank * (parts * cols + local)

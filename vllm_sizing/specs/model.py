@@ -88,9 +88,12 @@ class WeightTensor(Value):
 
         tower: ``language``, or the modality whose encoder it belongs to.
 
+        encoder_heads: Every rank holds the encoder whole where the tensor-parallel size does not
+            divide so many heads; 0: such a size is refused.
+
         per_batched_token: The shape is per token of ``max_num_batched_tokens``.
 
-        tied: Shares the storage of another tensor wherever both are on one rank.
+        adapters: A matrices in one LoRA slot of a merged layer; 0: one for each of its parts.
     """
 
     name: str
@@ -105,8 +108,9 @@ class WeightTensor(Value):
     quantizable: bool = False
     lora: bool = False
     tower: str = "language"
+    encoder_heads: int = 0
     per_batched_token: bool = False
-    tied: bool = False
+    adapters: int = 0
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
