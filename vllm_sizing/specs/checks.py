@@ -73,6 +73,14 @@ def fraction_or_none(_: Any, attribute: Any, value: Any) -> None:
         _refuse(attribute, value, "above 0 and at most 1")
 
 
+def text(_: Any, attribute: Any, value: Any) -> None:
+    """
+    A string that is not empty.
+    """
+    if not isinstance(value, str) or not value:
+        _refuse(attribute, value, "text")
+
+
 def one_of(*allowed: str, or_none: bool = False) -> Validator:
     """
     One of the given words (or None).

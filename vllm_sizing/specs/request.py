@@ -6,7 +6,15 @@ from __future__ import annotations
 
 import attrs
 
-from vllm_sizing.specs.checks import not_negative, not_negative_or_none, one_of, positive, positive_or_none
+from vllm_sizing.specs.checks import (
+    above_zero_or_none,
+    not_negative,
+    not_negative_or_none,
+    one_of,
+    positive,
+    positive_or_none,
+    text,
+)
 from vllm_sizing.specs.engine import EngineArgs
 from vllm_sizing.specs.value import Value
 from vllm_sizing.specs.workload import Workload
@@ -56,15 +64,17 @@ class PlanRequest(Value):
         params_b: Billions of parameters: a rough model of this size instead of reading ``model``.
     """
 
-    model: str
+    model: str = attrs.field(validator=text)
     revision: str | None = None
-    gpu: str = "auto"
+    gpu: str = attrs.field(default="auto", validator=text)
     num_gpus: int | None = attrs.field(default=None, validator=positive_or_none)
     num_nodes: int = attrs.field(default=1, validator=positive)
-    interconnect: str | None = None
-    memory_bytes: int | None = None
-    params_b: float | None = None
+    interconnect: str | None = attrs.field(
+        default=None, validator=one_of("nvlink", "pcie", "unknown", or_none=True)
+    )
+    memory_bytes: int | None = attrs.field(default=None, validator=positive_or_none)
+    params_b: float | None = attrs.field(default=None, validator=above_zero_or_none)
     workload: Workload = attrs.field(factory=Workload)
     engine_args: EngineArgs = attrs.field(factory=EngineArgs)
     policy: Policy = attrs.field(factory=Policy)
-    vllm_version: str = LATEST_VLLM
+    vllm_version: str = attrs.field(default=LATEST_VLLM, validator=text)
