@@ -72,6 +72,8 @@ def add_language_model(
         add_rope(builder, f"{layer}.self_attn", stack)
     builder.gated_mlp(f"{layer}.mlp", stack.hidden, text.required("intermediate_size"), layers=layers)
     add_norms(builder, layer, stack.hidden, *(TWO_NORMS if generation == 1 else FOUR_NORMS), layers=layers)
+    if architecture == "Gemma3TextModel":
+        builder.traits.update(("no_lora", "no_pipeline"))  # vLLM pools the bare model, which has neither.
     return stack
 
 
