@@ -4,6 +4,8 @@ A checkpoint's config files, checked and with the facts that every architecture 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import attrs
 
 from vllm_sizing.architectures.builder import Builder
@@ -46,11 +48,15 @@ class Checkpoint(Value):
     quantization: CheckpointQuantization
     runner: str = "generate"
 
-    def builder(self, section: Config | None = None) -> Builder:
+    def builder(self, section: Config | None = None, *, prefixes: Sequence[tuple[str, str]] = ()) -> Builder:
         """
         A builder for the language model's section.
+
+        Args:
+            prefixes: Of the class's ``hf_to_vllm_mapper``: how the checkpoint and vLLM call modules.
         """
-        return Builder(section or self.text, self.quantization)
+        quantization = self.quantization.with_prefixes(prefixes) if prefixes else self.quantization
+        return Builder(section or self.text, quantization)
 
 
 def parse_dtype(config: Config) -> str:

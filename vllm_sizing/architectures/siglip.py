@@ -1,8 +1,7 @@
 """
-SigLIP, the image encoder of Gemma 3 and others.
+SigLIP and CLIP, the image encoders of Gemma 3, LLaVA and others.
 
-Source: vLLM 0.33 ``model_executor/models/siglip.py``; defaults from transformers 5.20
-``SiglipVisionConfig``.
+Source: vLLM 0.33 ``model_executor/models/siglip.py``, ``clip.py``; defaults from transformers 5.20.
 """
 
 from __future__ import annotations
@@ -11,56 +10,96 @@ import attrs
 
 from vllm_sizing.architectures.builder import Builder
 from vllm_sizing.architectures.config import Config
+from vllm_sizing.architectures.towers import Vit, add_patches, add_vit_layers, read_vit
 from vllm_sizing.specs.model import ROW
-from vllm_sizing.specs.value import Value
 
-_DEFAULTS = {
+_SIGLIP = {
     "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12,
-    "num_channels": 3, "image_size": 224, "patch_size": 16,
+    "image_size": 224, "patch_size": 16,
 }  # fmt: skip
+_CLIP = {**_SIGLIP, "patch_size": 32}
+QUANTIZED_MULTIPLE = 64  # siglip.py:SiglipMLP leaves other widths as they are.
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class Tower(Value):
+def add_siglip(
+    tower: Builder,
+    vision: Config,
+    name: str = "vision_tower.vision_model",
+    *,
+    num_layers: int | None = None,
+    post_norm: bool | None = None,
+    head: bool = False,
+    quantized: bool = True,
+) -> Vit:
     """
-    Sizes of an image encoder, as projectors and profiling need them.
+    SigLIP's image encoder.
 
-    Attributes:
-        num_patches: Positions of one image.
+    Args:
+        num_layers: Where only the first are built.
+
+        post_norm: There is a last norm; None: if all layers are built.
+
+        head: It ends in a pooling head.
     """
+    vision = vision.over(_SIGLIP)
+    vit = read_vit(vision)
+    hidden, inner = vit.hidden, vit.intermediate
+    side, _ = add_patches(tower, f"{name}.embeddings.patch_embedding", vision, hidden)
+    _add_positions(tower, f"{name}.embeddings", side**2, hidden)
+    whole = hidden % QUANTIZED_MULTIPLE == 0 and inner % QUANTIZED_MULTIPLE == 0
+    built = vit.num_layers if num_layers is None else num_layers
+    add_vit_layers(
+        tower, f"{name}.encoder.layers.*", vit,
+        num_layers=built, quantized=quantized, mlp_quantized=quantized and whole,
+    )  # fmt: skip
+    if built == vit.num_layers if post_norm is None else post_norm:
+        tower.norm(f"{name}.post_layernorm", hidden, bias=True)
+    if head:
+        _add_head(tower, f"{name}.head", hidden, inner, quantized=quantized and whole)
+    return attrs.evolve(vit, positions=side**2)
 
-    hidden: int
-    intermediate: int
-    num_heads: int
-    num_patches: int
 
-
-def add_siglip(builder: Builder, vision: Config, name: str = "vision_tower.vision_model") -> Tower:
+def add_clip(
+    tower: Builder,
+    vision: Config,
+    name: str = "vision_tower.vision_model",
+    *,
+    num_layers: int | None = None,
+    post_norm: bool | None = None,
+    quantized: bool = True,
+) -> Vit:
     """
-    The whole tower on the first stage; its linear layers are divided and may be quantized.
+    CLIP's image encoder; arguments as in `add_siglip`.
     """
-    vision = vision.over(_DEFAULTS)
-    hidden, inner = vision.required("hidden_size"), vision.required("intermediate_size")
-    heads = vision.required("num_attention_heads", maximum=2**16)
-    number, channels = vision.num_layers(), vision.required("num_channels", maximum=2**10)
-    patch, image = vision.required("patch_size", maximum=2**16), vision.required("image_size", maximum=2**20)
-    if hidden % heads:
-        raise vision.refuse("num_attention_heads", f"a divisor of hidden_size ({hidden})")
-    if patch > image:
-        raise vision.refuse("patch_size", f"at most image_size ({image})")
-    patches = (image // patch) ** 2
-    facts = {"tower": "vision"}
-    builder.parameter(f"{name}.embeddings.patch_embedding.weight", hidden, channels, patch, patch, **facts)
-    builder.parameter(f"{name}.embeddings.patch_embedding.bias", hidden, **facts)
-    builder.parameter(f"{name}.embeddings.position_embedding.weight", patches, hidden, **facts)
-    builder.parameter(f"{name}.embeddings.position_ids", patches, dtype="int64", role="buffer", **facts)
-    layer = f"{name}.encoder.layers.*"
-    common = {"lora": False, "tower": "vision", "count": number, "bias": True}
-    builder.qkv(f"{layer}.self_attn.qkv_proj", hidden, heads, heads, hidden // heads, layers=None, **common)
-    builder.linear(f"{layer}.self_attn.out_proj", hidden, hidden, shard=ROW, **common)
-    builder.linear(f"{layer}.mlp.fc1", hidden, inner, **common)
-    builder.linear(f"{layer}.mlp.fc2", inner, hidden, shard=ROW, **common)
-    for norm in ("layer_norm1", "layer_norm2"):
-        builder.norm(f"{layer}.{norm}", hidden, bias=True, count=number, **facts)
-    builder.norm(f"{name}.post_layernorm", hidden, bias=True, **facts)
-    return Tower(hidden=hidden, intermediate=inner, num_heads=heads, num_patches=patches)
+    vision = vision.over(_CLIP)
+    vit = read_vit(vision)
+    side, patch = add_patches(tower, f"{name}.embeddings.patch_embedding", vision, vit.hidden, bias=False)
+    if side * patch != vision.required("image_size"):
+        raise vision.refuse("image_size", f"a multiple of patch_size ({patch})")
+    tower.parameter(f"{name}.embeddings.class_embedding", vit.hidden)
+    _add_positions(tower, f"{name}.embeddings", side**2 + 1, vit.hidden)
+    tower.norm(f"{name}.pre_layrnorm", vit.hidden, bias=True)
+    built = vit.num_layers if num_layers is None else num_layers
+    add_vit_layers(tower, f"{name}.encoder.layers.*", vit, num_layers=built, quantized=quantized)
+    if built == vit.num_layers if post_norm is None else post_norm:
+        tower.norm(f"{name}.post_layernorm", vit.hidden, bias=True)
+    return attrs.evolve(vit, positions=side**2 + 1)
+
+
+def _add_positions(tower: Builder, name: str, positions: int, hidden: int) -> None:
+    tower.parameter(f"{name}.position_embedding.weight", positions, hidden)
+    tower.parameter(f"{name}.position_ids", positions, dtype="int64", role="buffer")
+
+
+def _add_head(tower: Builder, name: str, hidden: int, inner: int, *, quantized: bool) -> None:
+    """
+    Attention of one learned query over all patches: a plain torch layer, then an MLP.
+    """
+    tower.parameter(f"{name}.probe", 1, 1, hidden)
+    tower.parameter(f"{name}.attention.in_proj_weight", 3 * hidden, hidden)
+    tower.parameter(f"{name}.attention.in_proj_bias", 3 * hidden)
+    tower.parameter(f"{name}.attention.out_proj.weight", hidden, hidden)
+    tower.parameter(f"{name}.attention.out_proj.bias", hidden)
+    tower.norm(f"{name}.layernorm", hidden, bias=True)
+    tower.linear(f"{name}.mlp.fc1", hidden, inner, bias=True, quantized=quantized)
+    tower.linear(f"{name}.mlp.fc2", inner, hidden, shard=ROW, bias=True, quantized=quantized)

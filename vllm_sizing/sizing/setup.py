@@ -23,10 +23,11 @@ from vllm_sizing.sizing.defaults import (
 )
 from vllm_sizing.sizing.layout import Layout
 from vllm_sizing.sizing.methods import check_method, expert_padding, online_schemes_for
+from vllm_sizing.sizing.modalities import encoder_tokens, largest_item, skipped_towers, without_prefixes
 from vllm_sizing.sizing.weights import Loading
 from vllm_sizing.specs.engine import EngineArgs
 from vllm_sizing.specs.gpu import GpuSpec
-from vllm_sizing.specs.model import CrossAttention, FullAttention, MlaAttention, ModelSpec, RecurrentState
+from vllm_sizing.specs.model import FullAttention, MlaAttention, ModelSpec, RecurrentState
 from vllm_sizing.specs.value import Value
 
 _DTYPE_WORDS = {"half": "float16", "float": "float32"}
@@ -86,6 +87,7 @@ def prepare(
     """
     check_modelled(args)
     check_layout(model, layout, rules)
+    model = without_prefixes(model, args)
     dtype = resolve_dtype(model, gpu, args)
     online = online_schemes_for(model, args.quantization, rules)
     check_method(model, args.quantization, gpu, rules, layout=layout, dtype=dtype)
@@ -96,7 +98,7 @@ def prepare(
     prefix_caching = args.enable_prefix_caching
     if prefix_caching is None:
         prefix_caching = not pooling and (not recurrent or rules.hybrid_prefix_caching)
-    seqs, tokens = resolve_batch(gpu, args, rules, max_model_len)
+    seqs, tokens = resolve_batch(gpu, args, rules, max_model_len, largest_item=largest_item(model, rules))
     speculative_tokens = num_speculative_tokens(args)
     v2_runner = uses_v2_runner(
         rules,
@@ -126,8 +128,9 @@ def prepare(
             max_num_batched_tokens=tokens,
             online=online,
             expert_padding=expert_padding(model, gpu, rules),
-            replicated_towers=args.mm_encoder_tp_mode == "data",
+            replicated_towers=args.mm_encoder_tp_mode == "data" and "no_encoder_data" not in model.traits,
             skipped_towers=skipped_towers(model, args),
+            towers_everywhere=not v2_runner,
             skip_lm_head=pooling and model.runner != "pooling",
         ),
         cache=CacheSettings(
@@ -293,11 +296,16 @@ def _release(rules: Rules) -> str:
     return ".".join(map(str, rules.version))
 
 
-def resolve_batch(gpu: GpuSpec, args: EngineArgs, rules: Rules, max_model_len: int) -> tuple[int, int]:
+def resolve_batch(
+    gpu: GpuSpec, args: EngineArgs, rules: Rules, max_model_len: int, *, largest_item: int = 0
+) -> tuple[int, int]:
     """
     (max_num_seqs, max_num_batched_tokens).
 
     Source: ``EngineArgs._set_default_max_num_seqs_and_batched_tokens_args``.
+
+    Args:
+        largest_item: Tokens that a default must hold in one batch.
     """
     default_tokens, default_seqs = batch_defaults(gpu, rules)
     if args.performance_mode == "throughput" and rules.version >= (0, 17, 0):
@@ -306,7 +314,7 @@ def resolve_batch(gpu: GpuSpec, args: EngineArgs, rules: Rules, max_model_len: i
     tokens = args.max_num_batched_tokens
     chunked = args.enable_chunked_prefill is not False
     if tokens is None:
-        tokens = default_tokens if chunked else max(max_model_len, default_tokens)
+        tokens = max(largest_item, default_tokens if chunked else max(max_model_len, default_tokens))
         if rules.version >= (0, 11, 1):
             tokens = min(tokens, seqs * max_model_len)
     elif not chunked and tokens < max_model_len:
@@ -339,39 +347,6 @@ def checkpoint_pages(recurrent: list[RecurrentState], gpu: GpuSpec, rules: Rules
             continue
         return 0, 1
     return alignment, 2
-
-
-def encoder_tokens(model: ModelSpec) -> int:
-    """
-    Tokens of the encoder's output that cross attention keeps.
-    """
-    if not any(isinstance(layer, CrossAttention) for layer in model.cache_layers):
-        return 0
-    return max((encoder.max_tokens_per_item for encoder in model.encoders), default=0)
-
-
-def skipped_towers(model: ModelSpec, args: EngineArgs) -> frozenset[str]:
-    """
-    Encoders that are not loaded because their modality is limited to 0.
-
-    Source: ``config/multimodal.py``; ``language_model_only`` sets every limit to 0.
-    """
-    towers = {tensor.tower for tensor in model.tensors} - {"language"}
-    if args.language_model_only:
-        return frozenset(towers)
-    limits = dict(args.limit_mm_per_prompt or ())
-    off = {
-        modality
-        for modality, limit in limits.items()
-        if limit == 0 or dict(limit if isinstance(limit, tuple) else ()).get("count") == 0
-    }
-    served = {encoder.modality for encoder in model.encoders}
-    gone = set()
-    for tower in towers:
-        modalities = {"image", "video"} & served if tower == "vision" else {tower} & served
-        if modalities and modalities <= off:
-            gone.add(tower)
-    return frozenset(gone)
 
 
 __all__ = ["Setup", "prepare", "speculation"]

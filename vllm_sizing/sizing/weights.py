@@ -41,6 +41,8 @@ class Loading(Value):
         replicated_towers: Encoders are not divided (``mm_encoder_tp_mode=data``).
 
         skipped_towers: Encoders that are not loaded.
+
+        towers_everywhere: Every pipeline stage holds the encoders, not only the first (V1 runner).
     """
 
     dtype: str
@@ -49,6 +51,7 @@ class Loading(Value):
     expert_padding: tuple[ExpertPadding, ...] = ()
     replicated_towers: bool = False
     skipped_towers: frozenset[str] = frozenset()
+    towers_everywhere: bool = False
     skip_lm_head: bool = False
 
 
@@ -91,8 +94,10 @@ def weights_of(
             continue
         single = tensor_bytes(tensor, layout, loading)
         label = part_label(tensor)
+        everywhere = loading.towers_everywhere and tensor.tower != "language" and len(bounds) > 1
+        resident = attrs.evolve(tensor, stage="all") if everywhere else tensor
         for stage, (start, end) in enumerate(bounds):
-            number = num_on_stage(tensor, stage, start, end, len(bounds))
+            number = num_on_stage(resident, stage, start, end, len(bounds))
             if number:
                 parts[stage][label] = parts[stage].get(label, 0) + single * number
     return tuple(
@@ -134,7 +139,7 @@ def tensor_bytes(tensor: WeightTensor, layout: Layout, loading: Loading) -> int:
     Bytes of one such tensor on a rank that holds it.
     """
     tensor_size = layout.tensor
-    if loading.replicated_towers and tensor.tower != "language":
+    if tensor.tower != "language" and (loading.replicated_towers or tensor.encoder_heads % tensor_size):
         tensor_size = 1
     shape = local_shape(tensor, tensor_size, layout.expert_ranks)
     scheme = tensor.scheme

@@ -1,0 +1,97 @@
+"""
+The language model inside a multimodal one: a decoder of any family under a prefix.
+
+Source: vLLM 0.33 ``model_executor/models/utils.py:init_vllm_registered_model``,
+``config/vllm.py:with_hf_config``.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+from vllm_sizing.architectures.blocks import Stack
+from vllm_sizing.architectures.builder import Builder
+from vllm_sizing.architectures.checkpoint import Checkpoint
+from vllm_sizing.architectures.config import Config
+from vllm_sizing.errors import UnknownArchitectureError
+
+# The class of a text section that names none; transformers 5.20 modeling_auto.py.
+_CLASSES = {
+    "cohere2": "Cohere2ForCausalLM",
+    "deepseek_v3": "DeepseekV3ForCausalLM",
+    "ernie4_5": "Ernie4_5ForCausalLM",
+    "exaone4": "Exaone4ForCausalLM",
+    "gemma": "GemmaForCausalLM",
+    "gemma2": "Gemma2ForCausalLM",
+    "gemma3_text": "Gemma3ForCausalLM",
+    "glm4": "Glm4ForCausalLM",
+    "gpt_oss": "GptOssForCausalLM",
+    "granite": "GraniteForCausalLM",
+    "internlm2": "InternLM2ForCausalLM",
+    "llama": "LlamaForCausalLM",
+    "ministral3": "Ministral3ForCausalLM",
+    "mistral": "MistralForCausalLM",
+    "mistral4": "Mistral4ForCausalLM",
+    "mixtral": "MixtralForCausalLM",
+    "opt": "OPTForCausalLM",
+    "phi3": "Phi3ForCausalLM",
+    "qwen2": "Qwen2ForCausalLM",
+    "qwen3": "Qwen3ForCausalLM",
+    "qwen3_moe": "Qwen3MoeForCausalLM",
+}
+
+
+def add_inner_model(
+    builder: Builder,
+    checkpoint: Checkpoint,
+    *,
+    prefix: str,
+    architecture: str | None = None,
+    text: Config | None = None,
+    tied: bool | None = None,
+    default_type: str = "",
+) -> Stack:
+    """
+    The decoder of a text section.
+
+    The whole config says whether its ends share a table, whatever the text section says.
+
+    Args:
+        prefix: With its dot.
+
+        architecture: Where the class fixes it; else the text section names it.
+
+        text: The text section, if it is not where most configs have it.
+
+        tied: What the whole config's class says where the config is silent; None: nothing.
+
+        default_type: ``model_type`` of a text section that is silent.
+    """
+    from vllm_sizing.architectures.registry import FAMILIES
+
+    text = checkpoint.text if text is None else text
+    shared = checkpoint.config.data.get("tie_word_embeddings", tied)
+    if shared is not None:
+        text = text.changed(tie_word_embeddings=shared)
+    name = architecture or inner_architecture(text, default_type)
+    module = importlib.import_module(f"vllm_sizing.architectures.{FAMILIES[name]}")
+    stack: Stack = module.add_language_model(builder, text, architecture=name, prefix=prefix)
+    return stack
+
+
+def inner_architecture(text: Config, default_type: str = "") -> str:
+    """
+    The class of a text section.
+    """
+    from vllm_sizing.architectures.registry import FAMILIES
+
+    names = text.words("architectures") or [_CLASSES.get(text.text("model_type", default=default_type), "")]
+    for name in names:
+        if name in FAMILIES:
+            return name
+    shown = names[0] if names and names[0] else text.text("model_type", default=default_type) or "nothing"
+    message = (
+        f"the language model inside is {shown!r}, which is not modelled; give params_b for a rough plan, or add it: "
+        "docs/how-to/add-an-architecture.md"
+    )
+    raise UnknownArchitectureError(message, architecture=shown)

@@ -1,0 +1,70 @@
+"""
+What encoders of images, video and audio change in a start.
+
+Source: vLLM 0.33 ``config/multimodal.py``, ``config/model.py``, ``engine/arg_utils.py``.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from vllm_sizing.sizing.defaults import Rules
+from vllm_sizing.specs.engine import EngineArgs
+from vllm_sizing.specs.model import CrossAttention, ModelSpec
+
+
+def encoder_tokens(model: ModelSpec) -> int:
+    """
+    Tokens of the encoder's output that cross attention keeps.
+    """
+    if not any(isinstance(layer, CrossAttention) for layer in model.cache_layers):
+        return 0
+    return max((encoder.max_tokens_per_item for encoder in model.encoders), default=0)
+
+
+def _limited_to_zero(args: EngineArgs) -> frozenset[str]:
+    """
+    Modalities that the user switched off.
+    """
+    if args.language_model_only:
+        return frozenset({"image", "video", "audio"})
+    return frozenset(
+        modality
+        for modality, limit in dict(args.limit_mm_per_prompt or ()).items()
+        if limit == 0 or dict(limit if isinstance(limit, tuple) else ()).get("count") == 0
+    )
+
+
+def without_prefixes(model: ModelSpec, args: EngineArgs) -> ModelSpec:
+    """
+    A model that no request can show an image to needs no kernel that looks both ways.
+
+    Source: ``config/model.py:_supports_multimodal_for_mm_prefix``.
+    """
+    if "prefix_lm" not in model.traits:
+        return model
+    served = {encoder.modality for encoder in model.encoders}
+    off = served and served <= _limited_to_zero(args)
+    return attrs.evolve(model, traits=model.traits - {"prefix_lm"}) if off else model
+
+
+def largest_item(model: ModelSpec, rules: Rules) -> int:
+    """
+    Tokens of the largest item, where a model takes it in one batch and vLLM knows its size beforehand.
+
+    Source: ``engine/arg_utils.py:_get_min_mm_batched_tokens``, since 0.22.
+    """
+    if not {"prefix_lm", "whole_items"} <= model.traits or rules.version < (0, 22, 0):
+        return 0
+    return max((encoder.max_tokens_per_item for encoder in model.encoders), default=0)
+
+
+def skipped_towers(model: ModelSpec, args: EngineArgs) -> frozenset[str]:
+    """
+    Encoders that are not loaded because their modality is limited to 0.
+
+    Source: ``config/multimodal.py``; ``language_model_only`` sets every limit to 0.
+    """
+    towers = {tensor.tower for tensor in model.tensors} - {"language"}
+    off = _limited_to_zero(args)
+    return frozenset(tower for tower in towers if ({"image", "video"} if tower == "vision" else {tower}) <= off)
