@@ -82,7 +82,7 @@ def test_folders_are_made(place):
 def test_a_folder_below_a_file_is_told_and_nothing_is_made(place):
     (place / "file").write_text("mine")
 
-    with pytest.raises(SourceError, match="Not a directory"):
+    with pytest.raises(SourceError, match="there is a file in its place"):
         write_files(place / "file" / "x", [A])
     assert names(place) == {"file"}
 

@@ -76,6 +76,8 @@ def as_options(message: str) -> str:
     """
     A message of the library in the words of the command line.
 
+    Plain words (gpu, revision) are parameters where a value follows, or as the first word: "revision is".
+
     >>> as_options('Fits with tensor_parallel_size=2, or with quantization="fp8".')
     'Fits with --tensor-parallel-size 2, or with --quantization fp8.'
     """
@@ -91,7 +93,8 @@ def _as_option(match: re.Match[str]) -> str:
     option = _OPTIONS.get(name)
     if option is None and name in EngineArgs.__annotations__:
         option = "--" + name.replace("_", "-")
-    if option is None or (value is None and "_" not in name):
+    subject = match.start() == 0 and match.string.startswith(f"{name} is ")
+    if option is None or (value is None and "_" not in name and not subject):
         return match[0]
     if value == "True":
         return option

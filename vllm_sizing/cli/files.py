@@ -103,6 +103,7 @@ def _refuse_to_overwrite(folder: Path, files: Sequence[File], *, force: bool) ->
 
 
 def _unwritable(folder: Path, error: Exception) -> SourceError:
-    reason = getattr(error, "strerror", None) or error
+    is_file = isinstance(error, (FileExistsError, NotADirectoryError))
+    reason = "there is a file in its place" if is_file else getattr(error, "strerror", None) or error
     message = f"{str(folder)!r} cannot be written: {reason}; choose another output folder"
     return SourceError(message, source=str(folder))

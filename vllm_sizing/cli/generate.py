@@ -15,7 +15,7 @@ from vllm_sizing.cli.option import Command, Option
 from vllm_sizing.cli.options import AS_JSON, REQUEST, vllm_options
 from vllm_sizing.cli.request import gather
 from vllm_sizing.cli.terminal import print_json, write
-from vllm_sizing.cli.values import did_you_mean
+from vllm_sizing.cli.values import PATH, did_you_mean
 from vllm_sizing.render.artifacts import ARTIFACTS
 from vllm_sizing.sources.profile import profile_text
 from vllm_sizing.sources.request import plan_request
@@ -45,7 +45,7 @@ def _emit(ctx: click.Context, _: click.Parameter, given: Sequence[str]) -> tuple
 
 
 _OPTIONS = [
-    Option("--output-dir", "-o", type=click.Path(), metavar="DIR", required=True, help="Made if it is not there."),
+    Option("--output-dir", "-o", type=PATH, metavar="DIR", required=True, help="Made if it is not there."),
     Option(
         "--emit",
         multiple=True,
@@ -70,10 +70,10 @@ def generate(*, output_dir: str, emit: tuple[str, ...], force: bool, as_json: bo
     """
     request = gather(values)
     plan = plan_request(request)
-    click.echo(_summary(plan), err=True)
     files = [_file(word, plan, request) for word in emit if plan.fits]
     written = write_files(Path(output_dir), files, force=force) if files else []
     paths = [str(path) for path in written]
+    click.echo(_summary(plan), err=True)
     if as_json:
         print_json({"fits": plan.fits, "shortfall_bytes": plan.shortfall_bytes, "files": paths})
     elif paths:

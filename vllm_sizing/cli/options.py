@@ -7,7 +7,7 @@ from __future__ import annotations
 import click
 
 from vllm_sizing.cli.option import Option
-from vllm_sizing.cli.values import COUNT, GIGABYTES, GPU, MEMORY, MODEL, NUMBER, TOKENS, WORD
+from vllm_sizing.cli.values import COUNT, GIGABYTES, GPU, MEMORY, MODEL, NUMBER, PATH, TOKENS, WORD
 from vllm_sizing.specs.request import LATEST_VLLM
 
 _MODEL, _HARDWARE, _WORKLOAD, _POLICY = "Model", "Hardware", "Workload", "Policy"
@@ -43,7 +43,7 @@ REQUEST: list[click.Parameter] = [
     Option(
         "--profile",
         group=_MODEL,
-        type=click.Path(),
+        type=PATH,
         metavar="FILE",
         help="Begin with the values of a profile that generate wrote; options given here win.",
     ),

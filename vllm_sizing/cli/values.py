@@ -35,7 +35,7 @@ class Value(ParamType):
     Attributes:
         name: Shown in the help, for example ``TOKENS``.
 
-        read: From text to value; a ValueError carries what is wrong.
+        read: From text to value; an InvalidValueError says what is wrong.
 
         words: What a shell may complete to.
     """
@@ -49,14 +49,10 @@ class Value(ParamType):
         """
         The value; click turns a failure into a usage error that names the option.
         """
-        if not isinstance(value, str):
-            return value
         try:
             return self.read(value)
         except InvalidValueError as error:
             self.fail(error.message, param, ctx)
-        except (ValueError, OverflowError, RecursionError) as error:
-            self.fail(f"{quote(value)} cannot be read: {error}", param, ctx)
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         """
@@ -113,6 +109,12 @@ def _word(text: str) -> str:
     return text
 
 
+def _path(text: str) -> str:
+    if not text or "\0" in text:
+        raise _wrong(text, "a path")
+    return text
+
+
 def _gpu(text: str) -> tuple[int | None, str]:
     """
     ``4xH100`` as (4, "H100"), ``H100`` as (None, "H100").
@@ -145,6 +147,7 @@ NUMBER = Value("NUMBER", _above_0)
 GIGABYTES = Value("GIB", _gib)
 MEMORY = Value("GIB", _gib_above_0)
 WORD = Value("TEXT", _word)
+PATH = Value("PATH", _path)
 MODEL = Value("MODEL", _word, _models)
 GPU = Value("GPU", _gpu, _gpus)
 GPU_NAME = Value("NAME", _word, _gpus)
