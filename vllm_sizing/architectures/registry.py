@@ -29,6 +29,7 @@ _MODULES = {
     "gemma": (
         "Gemma2ForCausalLM", "Gemma2Model", "Gemma3ForCausalLM", "Gemma3TextModel", "GemmaForCausalLM",
     ),
+    "gemma4": ("Gemma4ForCausalLM",),
     "glm_moe": ("Glm4MoeForCausalLM",),
     "gemma3_vision": ("Gemma3ForConditionalGeneration",),
     "gpt_oss": ("GptOssForCausalLM",),
