@@ -111,6 +111,7 @@ CASES = {
     "max-model-len-above-the-models": (["plan", *GOOD, "--max-model-len", "1M"], 1, "40,960"),
     "tensor-parallel-size-of-3": (["plan", *GOOD, "--gpus", "3", "--tp", "3"], 1, "3"),
     "more-ranks-than-gpus": (["plan", *GOOD, "--tp", "2"], 1, "--tensor-parallel-size"),
+    "more-replicas-than-gpus": (["plan", *GOOD, "--gpus", "2", "-dp", "8"], 1, "--gpus 8"),
     "kv-cache-dtype-unknown": (["plan", *GOOD, "--kv-cache-dtype", "fp3"], 1, "fp3"),
     "quantization-unknown": (["plan", *GOOD, "--quantization", "magic"], 1, "magic"),
     "vllm-version-not-one": (["plan", *GOOD, "--vllm-version", "latest"], 1, "--vllm-version is 'latest'"),

@@ -20,12 +20,10 @@ def fixed_layout(args: EngineArgs, cluster: Cluster) -> Layout | None:
         UnsupportedError: It needs more GPUs than there are.
     """
     sizes = (args.tensor_parallel_size, args.pipeline_parallel_size, args.data_parallel_size)
-    if cluster.total_gpus > 1 and any(size is None for size in sizes[:1]):
-        return None
     tensor, pipeline, data = (size or 1 for size in sizes)
     layout = make_layout(args, tensor, pipeline, data)
     check_gpus(layout, cluster)
-    return layout
+    return None if cluster.total_gpus > 1 and args.tensor_parallel_size is None else layout
 
 
 def make_layout(args: EngineArgs, tensor: int, pipeline: int, data: int) -> Layout:
