@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import math
 
+import attrs
+
 from vllm_sizing.sizing.evaluate import Evaluation
 from vllm_sizing.sizing.roofline import Constants, Machine, Step, step
 from vllm_sizing.sizing.work import Work, work_of
 from vllm_sizing.specs.gpu import Cluster
 from vllm_sizing.specs.plan import Estimate, Performance
+from vllm_sizing.specs.value import Value
 from vllm_sizing.specs.workload import Workload
 
 DEFAULTS = Constants()
@@ -23,7 +26,51 @@ TTFT_LOG = (-0.37, 0.43)
 BASIS = "80 % of left-out models on H100, H200 and B200"
 WIDER = 2.0  # GPUs outside the fit: the same physics with datasheet figures.
 FITTED = frozenset({"h100-sxm", "h200-sxm", "b200"})
+GROWN, ONSET = 0.6, 0.04  # Share of its answer that a request holds on average; how sharply waiting begins.
 NETWORK_BYTES_PER_S = 50e9  # 400 Gbit/s, one direction, where nothing is said of the network.
+Logs = tuple[float, float]
+
+
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Server(Value):
+    """
+    One replica and what is asked of it: all that speed depends on.
+
+    Attributes:
+        work, machine: Of one rank.
+
+        slots: Requests in flight on the replica.
+
+        prompt: Tokens to prefill, what the prefix cache holds left out.
+
+        request_blocks: Cache blocks of a request that has grown half-way; ``pool``: all there are.
+    """
+
+    work: Work
+    machine: Machine
+    workload: Workload
+    slots: float
+    prompt: float
+    replicas: int
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    request_blocks: int
+    pool: int
+
+
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Steady(Value):
+    """
+    The closed loop in balance: seconds, and what they were made of.
+    """
+
+    ttft_s: float
+    tpot_s: float
+    prefill_tokens_per_s: float
+    running: float
+    decode: Step
+    passing_s: float
+    wait_s: float
 
 
 def estimate_performance(
@@ -32,18 +79,93 @@ def estimate_performance(
     """
     Latency and throughput of a start under a workload; None where the GPU's figures are unknown.
     """
-    setup = evaluation.setup
-    gpu, layout = cluster.gpu, setup.layout
+    server = server_of(evaluation, cluster, workload)
+    if server is None:
+        return None
+    steady = steady_state(server, constants)
+    answers = workload.output_tokens
+    e2el_s = steady.ttft_s + steady.tpot_s * max(answers - 1, 0)
+    requests_per_s = server.slots * server.replicas / e2el_s
+    tpot, ttft, basis = intervals(server, steady, cluster.gpu.name)
+    steps = server.machine.queries - 1
+    per_step = 1.0 + steps * (workload.acceptance_rate or 0.0)
+    return Performance(
+        ttft_ms=_estimate(steady.ttft_s * 1e3, ttft, basis),
+        tpot_ms=_estimate(steady.tpot_s * 1e3, tpot, basis),
+        itl_ms=_estimate(steady.tpot_s * per_step * 1e3, tpot, basis),
+        e2el_ms=_estimate(e2el_s * 1e3, tpot, basis),
+        output_tokens_per_s=_estimate(requests_per_s * answers, _inverse(tpot), basis),
+        total_tokens_per_s=_estimate(requests_per_s * workload.tokens_per_request, _inverse(tpot), basis),
+        requests_per_s=_estimate(requests_per_s, _inverse(tpot), basis),
+        prefill_tokens_per_s=_estimate(steady.prefill_tokens_per_s, _inverse(ttft), basis),
+        num_running=round(steady.running),
+        limit=_limit(server, steady),
+    )
+
+
+def server_of(evaluation: Evaluation, cluster: Cluster, workload: Workload) -> Server | None:
+    """
+    What speed depends on, gathered from a start; None where it cannot be said.
+    """
+    setup, gpu, layout = evaluation.setup, cluster.gpu, evaluation.setup.layout
     if setup.pooling or not gpu.memory_bandwidth_bytes_per_s or gpu.peak("bf16") is gpu.peak("fp16") is None:
         return None
-    machine = _machine(evaluation, cluster)
     work = work_of(setup.model, layout, setup.loading, setup.cache)
     if not any(part.flops_per_token for part in work.dense + work.experts):
         return None
-    slots = max(1.0, workload.concurrency / layout.data)
-    held = max(1, evaluation.kv_cache.max_concurrency_at_workload)
-    running = min(slots, setup.max_num_seqs, held)
-    return _closed_loop(evaluation, workload, work, machine, constants, slots, running)
+    cache = evaluation.numbers.cache
+    grown = int(workload.input_tokens + GROWN * workload.output_tokens)
+    return Server(
+        work=work,
+        machine=_machine(evaluation, cluster),
+        workload=workload,
+        slots=max(1.0, workload.concurrency / layout.data),
+        prompt=max(1.0, workload.input_tokens * (1 - workload.prefix_cache_hit_rate)),
+        replicas=layout.data,
+        max_num_seqs=setup.max_num_seqs,
+        max_num_batched_tokens=setup.max_num_batched_tokens,
+        request_blocks=cache.blocks_per_request(grown, 0) if cache.groups else 0,
+        pool=max(1, evaluation.kv_cache.num_gpu_blocks),
+    )
+
+
+def steady_state(server: Server, constants: Constants) -> Steady:
+    """
+    So many slots, each sending its next request when the last has ended.
+    """
+    work, machine, workload = server.work, server.machine, server.workload
+    seats = min(server.slots, server.max_num_seqs)
+    # Requests grow while they run, so the cache holds more than full-grown ones; the scheduler admits
+    # until it is full and then preempts, so that it holds fewer than at their mean length.
+    ratio = seats * server.request_blocks / server.pool
+    crowd = ONSET * math.log1p(math.exp(min(600.0, (ratio - 1.0) / ONSET)))
+    running = max(1.0, seats / (1.0 + crowd))
+    answers = workload.output_tokens
+    context = workload.input_tokens + answers / 2
+    prompt = server.prompt
+    chunks = math.ceil(prompt / min(prompt, max(1.0, server.max_num_batched_tokens - running)))
+    chunk = {"prefill": prompt / chunks, "prefill_context": workload.input_tokens - prompt / 2}
+    alone = step(work, machine, constants, decodes=running, context=context)
+    mixed = step(work, machine, constants, decodes=max(running - 1, 0), context=context, **chunk)
+    bare = step(work, machine, constants, decodes=0, context=0, **chunk)
+    decode_s = alone.seconds / (1.0 + (machine.queries - 1) * (workload.acceptance_rate or 0.0))
+    passing_s = (running - 1) * max(mixed.seconds - alone.seconds, 0.0) * chunks * constants.mix
+    tpot_s = decode_s + passing_s / max(answers - 1, 1)
+    prefill_s = chunks * mixed.seconds
+    cycle_s = prefill_s + tpot_s * max(answers - 1, 0)
+    load = min(0.95, running * prefill_s / cycle_s * 0.5)
+    front_us = constants.front_us + constants.front_token_us * workload.input_tokens
+    wait_s = (server.slots / running - 1.0) * cycle_s
+    return Steady(
+        ttft_s=1e-6 * (front_us + constants.front_slot_us * server.slots)
+        + prefill_s * (1.0 + constants.queue * load / (1 - load)) + alone.seconds / 2 + wait_s,
+        tpot_s=tpot_s,
+        prefill_tokens_per_s=prompt / chunks / bare.seconds,
+        running=running,
+        decode=alone,
+        passing_s=passing_s,
+        wait_s=wait_s,
+    )  # fmt: skip
 
 
 def _machine(evaluation: Evaluation, cluster: Cluster) -> Machine:
@@ -59,97 +181,49 @@ def _machine(evaluation: Evaluation, cluster: Cluster) -> Machine:
         blackwell=(gpu.compute_capability or (0, 0))[0] in (10, 12),
         ranks=layout.tensor,
         pipeline=layout.pipeline,
+        expert_tokens=layout.data if layout.expert else 1,
         link_bytes_per_s=link,
         full_graphs=setup.rules.full_graphs and mode != "PIECEWISE",
-        graphs=bool(setup.capture_sizes),
         largest_graph=setup.capture_sizes[-1] if setup.capture_sizes else 0,
+        queries=1 + setup.speculative_tokens,
+        draft_bytes=evaluation.numbers.memory.draft_bytes,
     )
 
 
-def _closed_loop(
-    evaluation: Evaluation,
-    workload: Workload,
-    work: Work,
-    machine: Machine,
-    constants: Constants,
-    slots: float,
-    running: float,
-) -> Performance:
+def intervals(server: Server, steady: Steady, gpu: str) -> tuple[Logs, Logs, str]:
     """
-    So many slots, each sending its next request when the last has ended.
+    80 % intervals of TPOT and TTFT as logarithms, and what they rest on.
     """
-    setup = evaluation.setup
-    prompt = max(1.0, workload.input_tokens * (1 - workload.prefix_cache_hit_rate))
-    answers = workload.output_tokens
-    context = workload.input_tokens + answers / 2
-    per_step = 1.0 + setup.speculative_tokens * (workload.acceptance_rate or 0.0)
-    alone = step(work, machine, constants, decodes=running, context=context)
-    chunk = min(prompt, max(1.0, setup.max_num_batched_tokens - running))
-    chunks = math.ceil(prompt / chunk)
-    size = prompt / chunks
-    attended = workload.input_tokens - prompt / 2
-    mixed = step(
-        work, machine, constants,
-        decodes=max(running - 1, 0), context=context, prefill=size, prefill_context=attended,
-    )  # fmt: skip
-    decode_s = alone.seconds / per_step
-    passing = (running - 1) * max(mixed.seconds - alone.seconds, 0.0) * chunks * constants.mix
-    tpot_s = decode_s + passing / max(answers - 1, 1)
-    prefill_s = chunks * mixed.seconds
-    cycle_s = prefill_s + tpot_s * max(answers - 1, 0)
-    load = min(0.95, running * prefill_s / max(cycle_s, 1e-9) * 0.5)
-    front_s = 1e-6 * (constants.front_us + constants.front_token_us * workload.input_tokens + 300.0 * slots)
-    ttft_s = front_s + prefill_s + alone.seconds / 2 + constants.queue * load / (1 - load) * prefill_s
-    waiting_s = (slots - running) / running * cycle_s
-    ttft_s += waiting_s
-    e2el_s = ttft_s + tpot_s * max(answers - 1, 0)
-    requests_per_s = slots * setup.layout.data / e2el_s
-    bare = step(work, machine, constants, decodes=0, context=0, prefill=size, prefill_context=attended)
-    spread = 1.0 if evaluation.setup.gpu.name in FITTED else WIDER
-    tpot, ttft = _scaled(TPOT_LOG, spread), _scaled(TTFT_LOG, spread)
-    basis = BASIS if spread == 1.0 else f"{BASIS}; {evaluation.setup.gpu.name} was not among them: twice as wide"
-    return Performance(
-        ttft_ms=_estimate(ttft_s * 1e3, ttft, basis),
-        tpot_ms=_estimate(tpot_s * 1e3, tpot, basis),
-        itl_ms=_estimate(tpot_s * per_step * 1e3, tpot, basis),
-        e2el_ms=_estimate(e2el_s * 1e3, tpot, basis),
-        output_tokens_per_s=_estimate(requests_per_s * answers, tpot, basis),
-        total_tokens_per_s=_estimate(requests_per_s * workload.tokens_per_request, tpot, basis),
-        requests_per_s=_estimate(requests_per_s, tpot, basis),
-        prefill_tokens_per_s=_estimate(size / bare.seconds, ttft, basis),
-        num_running=int(running),
-        limit=_limit(alone, mixed, evaluation, slots, running, passing, decode_s * max(answers - 1, 1)),
-    )
+    spread = 1.0 if gpu in FITTED else WIDER
+    basis = BASIS if spread == 1.0 else f"{BASIS}; {gpu} was not among them: twice as wide"
+    return _scaled(TPOT_LOG, spread), _scaled(TTFT_LOG, spread), basis
 
 
-def _scaled(log: tuple[float, float], spread: float) -> tuple[float, float]:
+def _scaled(log: Logs, spread: float) -> Logs:
     return log[0] * spread, log[1] * spread
 
 
-def _estimate(mid: float, log: tuple[float, float], basis: str) -> Estimate:
+def _inverse(log: Logs) -> Logs:
+    return -log[1], -log[0]
+
+
+def _estimate(mid: float, log: Logs, basis: str) -> Estimate:
     return Estimate(mid * math.exp(log[0]), mid, mid * math.exp(log[1]), basis)
 
 
-def _limit(
-    alone: Step,
-    mixed: Step,
-    evaluation: Evaluation,
-    slots: float,
-    running: float,
-    passing: float,
-    decoding: float,
-) -> str:
+def _limit(server: Server, steady: Steady) -> str:
     """
     The name of what binds.
     """
-    if running < slots:
-        return "max_num_seqs" if running == evaluation.setup.max_num_seqs else "KV cache"
-    if passing > decoding:
+    if steady.running < 0.98 * server.slots:
+        return "max_num_seqs" if server.slots > server.max_num_seqs else "KV cache"
+    decode = steady.decode
+    if steady.passing_s > decode.seconds * max(server.workload.output_tokens - 1, 1):
         return "compute (prefill)"
     parts = {
-        "memory bandwidth (weights)": alone.weights,
-        "memory bandwidth (KV cache)": alone.cache,
-        "link": alone.link,
-        "launch overhead": alone.launch,
+        "memory bandwidth (weights)": decode.weights,
+        "memory bandwidth (KV cache)": decode.cache,
+        "link": decode.link,
+        "launch overhead": decode.launch,
     }
     return max(parts, key=lambda name: parts[name])

@@ -1,8 +1,8 @@
 """
 How long one step takes on one rank: a roofline with launch and link costs.
 
-Every constant has its source: shapes from ``docs/explanation/accuracy.md``, values fitted on
-published measurements.
+The constants are fitted by ``python -m tests.validation fit`` on published measurements, with priors
+from physics; method, errors and bad cells are in ``docs/explanation/accuracy.md``.
 """
 
 from __future__ import annotations
@@ -20,30 +20,37 @@ PNORM = 3.0  # Memory and compute overlap, but not quite: the p-norm of both tim
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class Constants(Value):
     """
-    Achieved fractions of the datasheet and fixed costs.
+    Achieved fractions of the datasheet and fixed costs; microseconds where the name says so.
 
     Attributes:
         dense_memory, moe_memory, kv_memory: Of the memory bandwidth.
 
-        dense_compute, moe_compute, attention_compute: Of the dense peak.
+        dense_compute, bf16_compute, moe_compute, attention_compute: Of the dense peak: 8 and 4 bit linear
+            layers, 16 bit ones, experts, attention.
 
-        blackwell_compute, fp4_compute: Factors on top, compute capability 10 and FP4.
+        blackwell_compute, fp4_compute: Factors on top, from compute capability 10 on, and for FP4.
 
         moe_tokens, moe_columns: Experts reach half their peak at so many tokens, columns.
 
         moe_routing: Exponent of the tokens in the number of distinct experts.
 
-        layer_us, moe_layer_us, step_us, sequence_us: Launch costs with full CUDA graphs.
+        layer_us: Of a layer with full CUDA graphs: starts and tails of its kernels.
+
+        moe_layer_us, moe_block_layer_us, moe_fused_layer_us: More where experts are routed: weight-only and
+            16 bit kernels; FP8 with scales by block; the one fused kernel of Blackwell's FP4.
+
+        step_us, sequence_us: Scheduler and sampler, per step and per request in it.
 
         piecewise_layer_us: More per layer with piecewise graphs only.
 
-        prefill_layer_us: A step with prefill is not faster than the CPU launches it.
+        eager_layer_us, eager_step_us: The CPU launches a step without graph (prefill) no faster.
 
-        reduce_us, reduce_growth: An all-reduce of two ranks, and per doubling.
+        reduce_us, reduce_growth: A collective of two ranks, and its growth per doubling.
 
         link: Of one direction of the link.
 
-        front_us, front_token_us: HTTP and tokenizing, per request and per prompt token.
+        front_us, front_token_us, front_slot_us: HTTP and tokenizing, per request, per prompt token, and per
+            request in flight.
 
         mix: Share of passing prefills that a decode waits for.
 
@@ -64,15 +71,19 @@ class Constants(Value):
     moe_routing: float = 0.78
     layer_us: float = 43.0
     moe_layer_us: float = 17.0
+    moe_block_layer_us: float = 30.0
+    moe_fused_layer_us: float = 5.0
     step_us: float = 230.0
     sequence_us: float = 5.0
     piecewise_layer_us: float = 5.0
-    prefill_layer_us: float = 500.0
+    eager_layer_us: float = 300.0
+    eager_step_us: float = 10_000.0
     reduce_us: float = 8.0
     reduce_growth: float = 1.37
     link: float = 0.42
     front_us: float = 17_000.0
     front_token_us: float = 3.4
+    front_slot_us: float = 300.0
     mix: float = 0.85
     queue: float = 0.12
 
@@ -81,6 +92,14 @@ class Constants(Value):
 class Machine(Value):
     """
     One rank's GPU and its links, in SI units.
+
+    Attributes:
+        expert_tokens: Tokens that meet this rank's experts, per token of its own replica: with data
+            parallelism the experts are shared by all replicas.
+
+        queries: Tokens of one request that a decode step verifies.
+
+        draft_bytes: Read once per speculative token.
     """
 
     bandwidth: float
@@ -88,10 +107,12 @@ class Machine(Value):
     blackwell: bool
     ranks: int
     pipeline: int
+    expert_tokens: int
     link_bytes_per_s: float
     full_graphs: bool
-    graphs: bool
     largest_graph: int
+    queries: int = 1
+    draft_bytes: int = 0
 
     def flops(self, compute: str) -> tuple[float, str]:
         """
@@ -110,13 +131,8 @@ def matrix_seconds(matrices: Matrices, tokens: float, machine: Machine, constant
     """
     peak, compute = machine.flops(matrices.compute)
     fraction = constants.bf16_compute if compute in ("bf16", "fp16") else constants.dense_compute
-    if machine.blackwell:
-        fraction *= constants.blackwell_compute
-    if compute == "fp4":
-        fraction *= constants.fp4_compute
     memory = matrices.num_bytes / (machine.bandwidth * constants.dense_memory)
-    arithmetic = tokens * matrices.flops_per_token / (peak * fraction)
-    return _pnorm(memory, arithmetic)
+    return _pnorm(memory, tokens * matrices.flops_per_token / (peak * fraction * _newer(compute, machine, constants)))
 
 
 def expert_seconds(matrices: Matrices, tokens: float, work: Work, machine: Machine, constants: Constants) -> float:
@@ -125,17 +141,19 @@ def expert_seconds(matrices: Matrices, tokens: float, work: Work, machine: Machi
     """
     peak, compute = machine.flops(matrices.compute)
     total, chosen = work.num_experts, work.num_experts_per_token
+    tokens *= machine.expert_tokens
     share = distinct_experts(total, chosen, tokens, constants.moe_routing) / total
     per_expert = tokens * chosen / max(share * total, 1e-9)
-    fraction = constants.moe_compute / (
+    fraction = constants.moe_compute * _newer(compute, machine, constants) / (
         (1 + constants.moe_tokens / per_expert) * (1 + constants.moe_columns / matrices.narrow)
-    )
-    if machine.blackwell:
-        fraction *= constants.blackwell_compute
-    if compute == "fp4":
-        fraction *= constants.fp4_compute
+    )  # fmt: skip
     memory = share * matrices.num_bytes / (machine.bandwidth * constants.moe_memory)
     return _pnorm(memory, tokens * matrices.flops_per_token / (peak * fraction))
+
+
+def _newer(compute: str, machine: Machine, constants: Constants) -> float:
+    factor = constants.blackwell_compute if machine.blackwell else 1.0
+    return factor * constants.fp4_compute if compute == "fp4" else factor
 
 
 def distinct_experts(total: int, chosen: int, tokens: float, routing: float = 1.0) -> float:
@@ -170,7 +188,7 @@ class Step(Value):
     @property
     def seconds(self) -> float:
         """
-        The whole step; with prefill it is not shorter than its launch on the CPU.
+        The whole step; without graph it is not shorter than its launch on the CPU.
         """
         return max(self.weights + self.cache + self.attention + self.link + self.launch, self.floor)
 
@@ -191,49 +209,69 @@ def step(
     Args:
         prefill_context: Mean context that a token of the chunk attends to.
     """
-    tokens = decodes + prefill
-    sampled = decodes + (1.0 if prefill else 0.0)
+    queries = decodes * machine.queries
+    tokens = queries + prefill
+    sampled = queries + (1.0 if prefill else 0.0)
     weights = sum(matrix_seconds(part, tokens, machine, constants) for part in work.dense)
     weights += sum(matrix_seconds(part, sampled, machine, constants) for part in work.head)
     weights += sum(expert_seconds(part, tokens, work, machine, constants) for part in work.experts)
-    cache_bytes = attention_flops = 0.0
+    if machine.draft_bytes and decodes:
+        weights += (machine.queries - 1) * machine.draft_bytes / (machine.bandwidth * constants.dense_memory)
+    cache = prefill_flops = 0.0
+    peak = machine.flops("bf16")[0] * constants.attention_compute
+    bandwidth = machine.bandwidth * constants.kv_memory
     for read in work.caches:
         seen = min(context, read.span) if read.span else context
-        cache_bytes += decodes * (read.bytes_per_token * seen + read.state_bytes)
+        memory = decodes * (read.bytes_per_token * seen + read.state_bytes) / bandwidth
+        cache += max(memory, queries * seen * read.decode_flops_per_token / peak)
         if prefill:
             attended = min(prefill_context, read.span) if read.span else prefill_context
-            attention_flops += prefill * attended * read.flops_per_token
-            cache_bytes += read.bytes_per_token * attended + read.state_bytes
-    attention_peak = machine.flops("bf16")[0]
-    link = _link_seconds(work, machine, constants, tokens)
-    graph = machine.graphs and not prefill and decodes <= machine.largest_graph
-    per_layer = constants.layer_us + (0.0 if machine.full_graphs else constants.piecewise_layer_us)
-    launch = 1e-6 * (
-        work.num_layers * per_layer * machine.pipeline
-        + work.num_moe_layers * constants.moe_layer_us * machine.pipeline
-        + constants.step_us
-        + constants.sequence_us * decodes
-    )
-    floor = 0.0 if graph else 1e-6 * constants.prefill_layer_us * work.num_layers
+            prefill_flops += prefill * attended * read.flops_per_token
+            cache += (read.bytes_per_token * attended + read.state_bytes) / bandwidth
+    graph = not prefill and queries <= machine.largest_graph
+    launch = constants.step_us + constants.sequence_us * decodes + machine.pipeline * (
+        work.num_layers * (constants.layer_us + (0.0 if machine.full_graphs else constants.piecewise_layer_us))
+        + work.num_moe_layers * _routing_us(work, machine, constants)
+    )  # fmt: skip
+    floor = 0.0 if graph else constants.eager_step_us + constants.eager_layer_us * work.num_layers * machine.pipeline
     return Step(
-        weights=weights * machine.pipeline,
-        cache=cache_bytes / (machine.bandwidth * constants.kv_memory) * machine.pipeline,
-        attention=attention_flops / (attention_peak * constants.attention_compute) * machine.pipeline
-        if attention_peak
-        else 0.0,
-        link=link * machine.pipeline,
-        launch=launch,
-        floor=floor * machine.pipeline,
+        weights * machine.pipeline,
+        cache * machine.pipeline,
+        prefill_flops / peak * machine.pipeline,
+        _link_seconds(work, machine, constants, tokens) * machine.pipeline,
+        launch * 1e-6,
+        floor * 1e-6,
     )
+
+
+def _routing_us(work: Work, machine: Machine, constants: Constants) -> float:
+    """
+    Router, permutation and launches of a layer's experts, by the kernel that runs them.
+    """
+    if not work.experts:
+        return 0.0
+    experts = work.experts[0]
+    if machine.blackwell and experts.compute == "fp4":
+        return constants.moe_fused_layer_us
+    return constants.moe_block_layer_us if experts.blocks else constants.moe_layer_us
 
 
 def _link_seconds(work: Work, machine: Machine, constants: Constants, tokens: float) -> float:
     """
-    Two all-reduces per layer over the tensor-parallel group.
+    Two all-reduces per layer over the tensor-parallel group, and what the experts of replicas exchange.
     """
-    if machine.ranks == 1:
-        return 0.0
-    doublings = (machine.ranks - 1).bit_length() - 1
+    seconds, size = 0.0, tokens * work.activation_bytes_per_token
+    if machine.ranks > 1:
+        seconds = 2 * work.num_layers * _collective_seconds(machine.ranks, size, machine, constants)
+        seconds += work.num_split_norms * _collective_seconds(machine.ranks, 0.0, machine, constants)
+    if machine.expert_tokens > 1:
+        replicas = machine.expert_tokens
+        exchange = _collective_seconds(machine.ranks * replicas, size * replicas, machine, constants)
+        seconds += 2 * work.num_moe_layers * exchange
+    return seconds
+
+
+def _collective_seconds(ranks: int, size: float, machine: Machine, constants: Constants) -> float:
+    doublings = (ranks - 1).bit_length() - 1
     latency = constants.reduce_us * constants.reduce_growth**doublings * 1e-6
-    size = tokens * work.activation_bytes_per_token * 2 * (machine.ranks - 1) / machine.ranks
-    return 2 * work.num_layers * (latency + size / (machine.link_bytes_per_s * constants.link))
+    return latency + size * 2 * (ranks - 1) / ranks / (machine.link_bytes_per_s * constants.link)

@@ -29,6 +29,8 @@ from vllm_sizing.specs.model import (
 from vllm_sizing.specs.value import Value
 from vllm_sizing.units import ceil_div
 
+SPARSE_TOKENS = 2048  # index_topk of the checkpoints with a sparse indexer; the indexer itself reads all.
+
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class Matrices(Value):
@@ -36,6 +38,9 @@ class Matrices(Value):
     Matrices that are multiplied in one dtype.
 
     Attributes:
+        compute: dtype of the multiplication; ``method``: vLLM's quantization method; ``blocks``: scales by
+            block, so that activations are quantized by group on the way.
+
         num_bytes: Of all of them on a rank.
 
         flops_per_token: Of one token through all of them.
@@ -45,6 +50,7 @@ class Matrices(Value):
 
     compute: str
     method: str
+    blocks: bool
     num_bytes: int
     flops_per_token: float
     narrow: int = 0
@@ -58,17 +64,17 @@ class CacheRead(Value):
     Attributes:
         bytes_per_token: Of one token of context, all layers together.
 
-        flops_per_token: Of one query token against one token of context.
+        flops_per_token, decode_flops_per_token: Of one query token against one token of context; latent
+            attention works on the latent vector when it decodes and on whole heads when it prefills.
 
         span: Context beyond it is not read; 0: all is.
 
         state_bytes: Read and written per request instead.
-
-        ratio: Tokens that one stored state covers.
     """
 
     bytes_per_token: float
     flops_per_token: float
+    decode_flops_per_token: float
     span: int = 0
     state_bytes: int = 0
 
@@ -85,7 +91,9 @@ class Work(Value):
 
         num_layers, num_moe_layers: On one rank.
 
-        reduces_per_token_bytes: Activations that tensor parallelism exchanges, per token, once.
+        num_split_norms: Layers whose query norm spans all ranks and so needs a collective of its own.
+
+        activation_bytes_per_token: What one collective exchanges per token.
     """
 
     dense: tuple[Matrices, ...]
@@ -94,6 +102,7 @@ class Work(Value):
     caches: tuple[CacheRead, ...]
     num_layers: float
     num_moe_layers: float
+    num_split_norms: float
     num_experts: int
     num_experts_per_token: int
     activation_bytes_per_token: int
@@ -104,9 +113,12 @@ def work_of(model: ModelSpec, layout: Layout, loading: Loading, settings: CacheS
     """
     The work of an average rank; pipeline stages share the layers evenly.
     """
-    kinds: dict[tuple[str, str, str, int], list[float]] = {}
+    kinds: dict[tuple[str, str, str, bool, int], list[float]] = {}
     moe_layers: set[int] = set()
+    split_norms: set[int] = set()
     for tensor in model.tensors:
+        if tensor.role == "parameter" and tensor.shard.axis is not None and "q_norm" in tensor.name:
+            split_norms.update(tensor.layers)
         if tensor.tower != "language" or tensor.role not in ("linear", "lm_head", "experts", "embedding"):
             continue
         role = tensor.role
@@ -116,19 +128,20 @@ def work_of(model: ModelSpec, layout: Layout, loading: Loading, settings: CacheS
             role = "lm_head"
         if role == "experts":
             moe_layers.update(tensor.layers)
-        compute, method = _kind(tensor, loading)
+        compute, method, blocks = _kind(tensor, loading)
         local = local_shape(tensor, layout.tensor, layout.expert_ranks)
         narrow = local[tensor.shard.axis or 1] // max(len(tensor.shard.parts), 1) if role == "experts" else 0
         number = max(len(tensor.layers), 1) * tensor.count / (layout.pipeline if tensor.layers else 1)
-        entry = kinds.setdefault((role, compute, method, narrow), [0.0, 0.0])
+        entry = kinds.setdefault((role, compute, method, blocks, narrow), [0.0, 0.0])
         entry[0] += tensor_bytes(tensor, layout, loading) * number
         entry[1] += 2.0 * _active_elements(tensor, local, model, layout) * number
     found = {
         role: tuple(
             Matrices(
-                compute=compute, method=method, num_bytes=int(total), flops_per_token=flops, narrow=narrow
+                compute=compute, method=method, blocks=blocks, num_bytes=int(total), flops_per_token=flops,
+                narrow=narrow,
             )
-            for (kind, compute, method, narrow), (total, flops) in kinds.items()
+            for (kind, compute, method, blocks, narrow), (total, flops) in kinds.items()
             if kind == role
         )
         for role in ("linear", "lm_head", "experts")
@@ -140,17 +153,20 @@ def work_of(model: ModelSpec, layout: Layout, loading: Loading, settings: CacheS
         caches=tuple(_cache_reads(model, layout, settings)),
         num_layers=model.num_layers / layout.pipeline,
         num_moe_layers=len(moe_layers) / layout.pipeline,
+        num_split_norms=len(split_norms) / layout.pipeline,
         num_experts=model.num_experts,
         num_experts_per_token=model.num_experts_per_token,
         activation_bytes_per_token=2 * model.hidden_size,
     )
 
 
-def _kind(tensor: WeightTensor, loading: Loading) -> tuple[str, str]:
+def _kind(tensor: WeightTensor, loading: Loading) -> tuple[str, str, bool]:
     scheme = tensor.scheme
     if scheme is None and loading.online is not None and tensor.quantizable:
         scheme = loading.online[0] if tensor.role != "experts" else loading.online[1]
-    return ("bf16", "") if scheme is None else (scheme.compute, scheme.method)
+    if scheme is None:
+        return "bf16", "", False
+    return scheme.compute, scheme.method, scheme.block != (0, 0)
 
 
 def _active_elements(tensor: WeightTensor, local: tuple[int, ...], model: ModelSpec, layout: Layout) -> float:
@@ -172,15 +188,25 @@ def _cache_reads(model: ModelSpec, layout: Layout, settings: CacheSettings) -> l
                 CacheRead(
                     bytes_per_token=0.0,
                     flops_per_token=0.0,
+                    decode_flops_per_token=0.0,
                     state_bytes=int(2 * number * state_bytes(layer, settings)),
                 )
             )
         elif isinstance(layer, MlaAttention):
             per_token = mla_token_bytes(settings.kv_cache_dtype, settings.model_dtype, layer.head_size)
-            heads = ceil_div(layer.num_heads, layout.tensor)
-            flops = 2.0 * heads * (layer.head_size + layer.kv_lora_rank)
-            share = layout.decode_context
-            reads.append(CacheRead(bytes_per_token=per_token * number / share, flops_per_token=flops * number / share))
+            heads = ceil_div(layer.num_heads, layout.tensor) * number / layout.decode_context
+            whole = layer.nope_head_dim + layer.rope_head_dim + layer.v_head_dim
+            reads.append(
+                CacheRead(
+                    bytes_per_token=per_token * number / layout.decode_context,
+                    flops_per_token=2.0 * heads * whole,
+                    decode_flops_per_token=2.0 * heads * (layer.head_size + layer.kv_lora_rank),
+                    span=SPARSE_TOKENS if layer.indexer_bytes_per_token else 0,
+                )
+            )
+            if layer.indexer_layers:
+                read = float(layer.indexer_bytes_per_token * len(layer.indexer_layers)) / layout.pipeline
+                reads.append(CacheRead(bytes_per_token=read, flops_per_token=0.0, decode_flops_per_token=0.0))
         elif isinstance(layer, CompressedMla):
             size = dict(layer.bytes_per_state)
             per_state = size.get(settings.kv_cache_dtype, size.get("", 0))
@@ -188,6 +214,7 @@ def _cache_reads(model: ModelSpec, layout: Layout, settings: CacheSettings) -> l
                 CacheRead(
                     bytes_per_token=per_state * number / layer.tokens_per_state,
                     flops_per_token=0.0,
+                    decode_flops_per_token=0.0,
                     span=layer.window,
                 )
             )
@@ -200,8 +227,10 @@ def _attention_read(layer: FullAttention, number: float, layout: Layout, setting
     heads = ceil_div(layer.num_heads or layer.num_kv_heads, layout.tensor)
     span = layer.window if isinstance(layer, SlidingWindow) else layer.chunk if isinstance(layer, ChunkedLocal) else 0
     share = layout.decode_context
+    flops = 2.0 * heads * (layer.head_size + layer.head_size_v) * number / share
     return CacheRead(
         bytes_per_token=attention_token_bytes(layer, settings) * number / share,
-        flops_per_token=2.0 * heads * (layer.head_size + layer.head_size_v) * number / share,
+        flops_per_token=flops,
+        decode_flops_per_token=flops,
         span=span,
     )

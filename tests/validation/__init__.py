@@ -1,0 +1,3 @@
+"""
+The model of speed and memory held against published measurements: `python -m tests.validation`.
+"""
