@@ -164,6 +164,7 @@ def add_delta_net(builder: Builder, name: str, stack: Stack, *, layers: Layers, 
                 StateTensor(columns=(Part(value_heads),), depth=value_size * key_size, dtype="ssm"),
             ),
             ssm_dtype=ssm_dtype,
+            key_size=key_size,
         )
     )
 

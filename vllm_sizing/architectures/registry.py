@@ -24,12 +24,17 @@ _MODULES = {
         "OrionForCausalLM", "SolarForCausalLM", "StableLmForCausalLM", "Step1ForCausalLM",
         "TeleFLMForCausalLM",
     ),
+    "embedding_gemma2": ("EmbeddingGemma2Model",),
     "ernie_moe": ("Ernie4_5_MoeForCausalLM",),
     "exaone_moe": ("ExaoneMoEForCausalLM", "ExaoneMoeForCausalLM"),
     "gemma": (
         "Gemma2ForCausalLM", "Gemma2Model", "Gemma3ForCausalLM", "Gemma3TextModel", "GemmaForCausalLM",
     ),
     "gemma4": ("Gemma4ForCausalLM",),
+    "gemma4_vision": (
+        "DiffusionGemmaForBlockDiffusion", "DiffusionGemmaForConditionalGeneration", "Gemma4ForConditionalGeneration",
+        "Gemma4UnifiedForConditionalGeneration",
+    ),
     "glm_moe": ("Glm4MoeForCausalLM",),
     "gemma3_vision": ("Gemma3ForConditionalGeneration",),
     "gpt_oss": ("GptOssForCausalLM",),

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+import attrs
+
 from vllm_sizing.architectures.formats.schemes import bitsandbytes, eight_bits, microscaled, nvfp4
 from vllm_sizing.errors import UnsupportedError
 from vllm_sizing.sizing.defaults import Rules, Version
@@ -53,6 +55,8 @@ def online_schemes(method: str) -> Online:
         scheme = eight_bits(method, "fp8", "layer")
     elif method == "fp8_per_block":
         scheme = eight_bits(method, "fp8", (128, 128), checked=False)
+        # The values stay a view of whole blocks unless columns are cut off: utils/deep_gemm.py.
+        return attrs.evolve(scheme, row_multiple=128), scheme, scheme
     elif method == "fp8_per_channel":
         scheme = eight_bits(method, "fp8", "channel")
     elif method in ("mxfp8", "mxfp4"):

@@ -337,12 +337,13 @@ def checkpoint_pages(recurrent: list[RecurrentState], gpu: GpuSpec, rules: Rules
 
     Source: ``layers/mamba/abstract.py:get_mamba_prefill_checkpoint_alignment``.
     """
-    alignment = 1
+    alignment, major = 1, (gpu.compute_capability or (0, 0))[0]
     for layer in recurrent:
         if layer.kind == "mamba2" and rules.version >= (0, 32, 0):
             continue
-        hopper = (gpu.compute_capability or (0, 0))[0] == 9
-        if layer.kind == "gdn_attention" and rules.version >= (0, 33, 0) and hopper:
+        # qwen_gdn_linear_attn.py:_resolve_gdn_prefill_backend; the wheels are built for CUDA 13.
+        flashinfer = major == 9 or (major in (10, 12) and layer.key_size == 128)
+        if layer.kind == "gdn_attention" and rules.version >= (0, 33, 0) and flashinfer:
             alignment = math.lcm(alignment, 64)
             continue
         return 0, 1

@@ -70,7 +70,9 @@ def scheme_bytes(scheme: Scheme, rows: int, cols: int, *, num_parts: int = 1, fu
     >>> scheme_bytes(fp8, 4096, 4096) - 4096 * 4096
     4096
     """
-    total = ceil_div(rows * cols * scheme.weight_bits, 8)
+    multiple = scheme.row_multiple
+    stored = round_up(rows, multiple) if multiple and cols % multiple == 0 else rows
+    total = ceil_div(stored * cols * scheme.weight_bits, 8)
     for extra in scheme.extras:
         wide = full_cols if extra.full_cols and full_cols is not None else cols
         high = _count(extra.rows, rows, num_parts, partial=extra.partial)

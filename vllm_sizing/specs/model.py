@@ -211,13 +211,15 @@ class RecurrentState(Value):
         states: Its tensors.
 
         ssm_dtype: Default of the ``ssm`` tensors; empty: the model's dtype.
+
+        key_size: Of one head of a gated delta net; it decides the prefill kernel.
     """
 
     layers: tuple[int, ...]
     kind: str
     states: tuple[StateTensor, ...]
     ssm_dtype: str = ""
-    chunk_size: int = 0
+    key_size: int = 0
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)

@@ -75,6 +75,8 @@ class Scheme(Value):
         extras: What lies beside the weight.
 
         padding: Name of the kernel rule that pads fused experts, empty for none.
+
+        row_multiple: Rows in memory are a multiple of it wherever the columns are; 0: any number.
     """
 
     name: str
@@ -89,3 +91,4 @@ class Scheme(Value):
     compute: str = "bf16"
     extras: tuple[Extra, ...] = ()
     padding: str = ""
+    row_multiple: int = 0
