@@ -54,8 +54,6 @@ def add_inner_model(
     """
     The decoder of a text section.
 
-    The whole config says whether its ends share a table, whatever the text section says.
-
     Args:
         prefix: With its dot.
 
@@ -69,14 +67,22 @@ def add_inner_model(
     """
     from vllm_sizing.architectures.registry import FAMILIES
 
-    text = checkpoint.text if text is None else text
-    shared = checkpoint.config.data.get("tie_word_embeddings", tied)
-    if shared is not None:
-        text = text.changed(tie_word_embeddings=shared)
+    text = with_outer_tying(checkpoint, checkpoint.text if text is None else text, default=tied)
     name = architecture or inner_architecture(text, default_type)
     module = importlib.import_module(f"vllm_sizing.architectures.{FAMILIES[name]}")
     stack: Stack = module.add_language_model(builder, text, architecture=name, prefix=prefix)
     return stack
+
+
+def with_outer_tying(checkpoint: Checkpoint, text: Config, *, default: bool | None = None) -> Config:
+    """
+    A text section as the whole config ties its ends, whatever the section says.
+
+    Args:
+        default: What the whole config's class says where the config is silent; None: nothing.
+    """
+    shared = checkpoint.config.data.get("tie_word_embeddings", default)
+    return text if shared is None else text.changed(tie_word_embeddings=shared)
 
 
 def inner_architecture(text: Config, default_type: str = "") -> str:

@@ -164,7 +164,10 @@ def choose_attention(
     refusals = []
     unequal = any(layer.head_size != layer.head_size_v for layer in plain)
     prefix_lm = "prefix_lm" in model.traits
-    for backend in _in_order(capability, latent=bool(latent), sparse=sparse, prefix_lm=prefix_lm, unequal=unequal):
+    order = _in_order(capability, latent=bool(latent), sparse=sparse, prefix_lm=prefix_lm, unequal=unequal)
+    if "mixed_heads" in model.traits and capability[0] not in (9, 10):
+        order = iter((_TRITON,))  # models/config.py:Gemma4Config, where FlashAttention 4 is missing.
+    for backend in order:
         reason = _refuses(backend, model, plain, capability, kv_cache_dtype, block_size)
         if reason:
             refusals.append(f"{backend.name}: {reason}")
