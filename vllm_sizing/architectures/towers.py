@@ -71,7 +71,13 @@ def read_vit(
 
 @contextmanager
 def open_tower(
-    builder: Builder, modality: str = "vision", *, stage: str = "first", heads: int = 0, lora: bool = False
+    builder: Builder,
+    modality: str = "vision",
+    *,
+    stage: str = "first",
+    data_parallel: bool = True,
+    heads: int = 0,
+    lora: bool = False,
 ) -> Iterator[Builder]:
     """
     A builder for one encoder; its layers are the encoder's own and all on one stage.
@@ -81,6 +87,8 @@ def open_tower(
             not loaded where all of its modalities are limited to 0.
 
         stage: ``first`` where vLLM marks the tower, ``all`` where it does not.
+
+        data_parallel: The class looks at ``mm_encoder_tp_mode`` here.
 
         heads: The class keeps the tower whole where the tensor-parallel size does not divide so many
             heads; 0: it does not.
@@ -97,6 +105,7 @@ def open_tower(
                 layers=(),
                 count=max(len(tensor.layers), 1) * tensor.count,
                 stage=stage,
+                data_parallel=data_parallel,
                 encoder_heads=heads,
                 lora=lora and tensor.lora,
             )

@@ -139,8 +139,9 @@ def tensor_bytes(tensor: WeightTensor, layout: Layout, loading: Loading) -> int:
     Bytes of one such tensor on a rank that holds it.
     """
     tensor_size = layout.tensor
-    if tensor.tower != "language" and (loading.replicated_towers or tensor.encoder_heads % tensor_size):
-        tensor_size = 1
+    if tensor.tower != "language":
+        whole = loading.replicated_towers and tensor.data_parallel
+        tensor_size = 1 if whole or tensor.encoder_heads % tensor_size else tensor_size
     shape = local_shape(tensor, tensor_size, layout.expert_ranks)
     scheme = tensor.scheme
     if scheme is None and loading.online is not None and tensor.quantizable:

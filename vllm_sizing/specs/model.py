@@ -24,10 +24,13 @@ class Part(Value):
 
         units: Heads (or groups) that cannot be split: with more ranks than units, ranks hold
             copies.  0: any size that divides.
+
+        copied: False: vLLM refuses more ranks than units.
     """
 
     size: int
     units: int = 0
+    copied: bool = True
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -88,6 +91,8 @@ class WeightTensor(Value):
 
         tower: ``language``, or the modality whose encoder it belongs to.
 
+        data_parallel: ``mm_encoder_tp_mode=data`` leaves it whole on every rank, if it is an encoder's.
+
         encoder_heads: Every rank holds the encoder whole where the tensor-parallel size does not
             divide so many heads; 0: such a size is refused.
 
@@ -108,6 +113,7 @@ class WeightTensor(Value):
     quantizable: bool = False
     lora: bool = False
     tower: str = "language"
+    data_parallel: bool = True
     encoder_heads: int = 0
     per_batched_token: bool = False
     adapters: int = 0
