@@ -146,6 +146,8 @@ def expert_multiples(rule: str, capability: Capability, version: Version) -> tup
     Args:
         rule: `Scheme.padding`, or ``plain`` for experts in the model's dtype.
     """
+    if rule == "whole_blocks":  # quantization/online/fp8.py
+        return (128, 128, 1)
     marlin = (128, 256, 1)
     datacenter_blackwell = capability[0] == 10
     if rule == "plain":

@@ -56,7 +56,8 @@ def online_schemes(method: str) -> Online:
     elif method == "fp8_per_block":
         scheme = eight_bits(method, "fp8", (128, 128), checked=False)
         # The values stay a view of whole blocks unless columns are cut off: utils/deep_gemm.py.
-        return attrs.evolve(scheme, row_multiple=128), scheme, scheme
+        experts = attrs.evolve(scheme, padding="whole_blocks")
+        return attrs.evolve(scheme, row_multiple=128), experts, experts
     elif method == "fp8_per_channel":
         scheme = eight_bits(method, "fp8", "channel")
     elif method in ("mxfp8", "mxfp4"):
@@ -225,7 +226,7 @@ def expert_padding(model: ModelSpec, gpu: GpuSpec, rules: Rules) -> tuple[Expert
     capability = gpu.compute_capability
     if capability is None or not model.num_experts:
         return ()
-    padding = {scheme.padding for scheme in stored_schemes(model) if scheme.padding}
+    padding = {"whole_blocks", *(scheme.padding for scheme in stored_schemes(model) if scheme.padding)}
     if "experts_not_silu" not in model.traits:
         padding.add("plain")
     found = {rule: expert_multiples(rule, capability, rules.version) for rule in sorted(padding)}
