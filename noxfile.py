@@ -121,3 +121,14 @@ def bench(session: nox.Session) -> None:
     """
     _install_wheel(session)
     session.run("python", "tests/bench.py", *session.posargs)
+
+
+@nox.session(requires=["build"])
+def validate(session: nox.Session) -> None:
+    """
+    Prints the errors of speed and memory against published measurements; "fit" fits the constants anew.
+    """
+    _install_wheel(session)
+    if "fit" in session.posargs:
+        session.install("scipy")
+    session.run("python", "-m", "tests.validation", *session.posargs)

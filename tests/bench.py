@@ -54,9 +54,7 @@ def main():
     """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=15, help="processes per command (default 15)")
-    parser.add_argument(
-        "--tolerance", type=float, default=0.1, help="share over the target that still passes"
-    )
+    parser.add_argument("--tolerance", type=float, default=0.1, help="share over the target that still passes")
     options = parser.parse_args()
 
     plans = plan_ms(options.runs * 40)
@@ -85,9 +83,7 @@ def main():
         judged = median if target == PLAN_MS else best
         if judged > target * (1 + options.tolerance):
             missed.append(name)
-    print(
-        f"\nwhole processes, best of {options.runs}, ms: bare interpreter {base:.1f}, import attrs {min(attrs):.1f},"
-    )
+    print(f"\nwhole processes, best of {options.runs}, ms: bare interpreter {base:.1f}, import attrs {min(attrs):.1f},")
     print(f"  import vllm_sizing {min(ours):.1f}, --help {min(help_):.1f}, plan --json {min(plan_json):.1f}")
     if missed:
         sys.exit("missed: " + "; ".join(missed))

@@ -26,7 +26,16 @@ import vllm_sizing
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 RUN = ("vllm-sizing ", "python -m vllm_sizing ", "cat ", "ls ", "bash -n ")
-NOT_RUN = ("pip install ", "python -m venv ", "python -m tests.", "git clone ", "nox", "vllm serve ", "docker ", "kubectl ")
+NOT_RUN = (
+    "pip install ",
+    "python -m venv ",
+    "python -m tests.",
+    "git clone ",
+    "nox",
+    "vllm serve ",
+    "docker ",
+    "kubectl ",
+)
 NOT_CHECKED = {"text", "mermaid"}
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 

@@ -90,9 +90,7 @@ def test_every_name_that_is_loaded_lazily_is_public():
 
 def test_every_error_is_public():
     classes = {
-        name
-        for name, value in vars(errors).items()
-        if isinstance(value, type) and value.__module__ == errors.__name__
+        name for name, value in vars(errors).items() if isinstance(value, type) and value.__module__ == errors.__name__
     }
 
     assert classes <= set(vllm_sizing.__all__)

@@ -26,9 +26,7 @@ def test_the_words_of_the_program_may_stand_before(program):
 
 
 def test_lists_and_tuples_of_words_are_the_same():
-    assert parse_engine_args(["vllm", "serve", "m"], "0.33.0") == parse_engine_args(
-        ("vllm", "serve", "m"), "0.33.0"
-    )
+    assert parse_engine_args(["vllm", "serve", "m"], "0.33.0") == parse_engine_args(("vllm", "serve", "m"), "0.33.0")
 
 
 def test_the_last_of_two_uses_counts_and_is_told():
@@ -107,9 +105,7 @@ def test_a_config_file_is_named_and_not_opened():
 
 
 def test_a_flag_at_its_default_is_no_finding():
-    assert (
-        codes(parse_engine_args(["m", "--offload-backend", "auto", "--worker-cls", "auto"], "0.33.0")) == []
-    )
+    assert codes(parse_engine_args(["m", "--offload-backend", "auto", "--worker-cls", "auto"], "0.33.0")) == []
 
 
 @pytest.mark.parametrize(

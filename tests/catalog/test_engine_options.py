@@ -17,9 +17,7 @@ def test_every_engine_argument_is_an_option_in_its_order():
 def test_options_are_spelt_and_read_as_vllms_flags(option):
     flag = check_flag(option.name, "0.33.0")
     spellings = flag_table("0.33.0").spellings
-    short = tuple(
-        s for s, found in spellings.items() if found == (flag.name, False) and not s.startswith("--")
-    )
+    short = tuple(s for s, found in spellings.items() if found == (flag.name, False) and not s.startswith("--"))
 
     assert option.spellings == (flag.name, *short)
     assert option.kind == flag.kind

@@ -14,9 +14,7 @@ from vllm_sizing.errors import InvalidValueError, SizingError, UnsupportedError
 from vllm_sizing.sources.command_text import split_command
 from vllm_sizing.specs.engine import EngineArgs, thaw
 
-RECORDED = json.loads((Path(__file__).parent.parent / "data/flags/commands-0.33.0.json").read_text())[
-    "commands"
-]
+RECORDED = json.loads((Path(__file__).parent.parent / "data/flags/commands-0.33.0.json").read_text())["commands"]
 ACCEPTED = [record for record in RECORDED if record["accepted"]]
 REFUSED = [record for record in RECORDED if not record["accepted"]]
 

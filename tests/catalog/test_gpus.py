@@ -18,9 +18,7 @@ from vllm_sizing.units import GIB, MIB
 
 ROWS = gpu_rows.gpu_rows()
 ALIASES = [
-    (name, row["key"])
-    for row in ROWS
-    for name in (row["key"], *row["names"].split("; "), *row["prints"].split("; "))
+    (name, row["key"]) for row in ROWS for name in (row["key"], *row["names"].split("; "), *row["prints"].split("; "))
 ]
 
 
@@ -67,7 +65,7 @@ def test_a_name_without_its_vendor_still_means_one_gpu():
 def test_a_gpu_is_found_by_its_own_name():
     for gpu in all_gpus():
         assert find_gpu(gpu.name) == gpu
-        assert pickle.loads(pickle.dumps(gpu)) == gpu  # noqa: S301
+        assert pickle.loads(pickle.dumps(gpu)) == gpu
 
 
 def test_the_catalog_has_at_least_70_gpus():

@@ -114,6 +114,11 @@ CASES = {
     "more-replicas-than-gpus": (["plan", *GOOD, "--gpus", "2", "-dp", "8"], 1, "--gpus 8"),
     "kv-cache-dtype-unknown": (["plan", *GOOD, "--kv-cache-dtype", "fp3"], 1, "fp3"),
     "quantization-unknown": (["plan", *GOOD, "--quantization", "magic"], 1, "magic"),
+    "capture-sizes-no-list": (
+        ["plan", *GOOD, "--compilation-config", '{"cudagraph_capture_sizes": 5}'],
+        1,
+        "--cudagraph-capture-sizes is 5; it must be a list",
+    ),
     "vllm-version-not-one": (["plan", *GOOD, "--vllm-version", "latest"], 1, "--vllm-version is 'latest'"),
     "vllm-version-too-new": (["plan", *GOOD, "--vllm-version", "99.0.0"], 1, "0.33.0"),
     "vllm-version-too-old": (["plan", *GOOD, "--vllm-version", "0.1.0"], 1, "0.10.0"),

@@ -15,7 +15,8 @@ from vllm_sizing.render.artifacts import ARTIFACTS
 from vllm_sizing.sources.profile import read_profile
 
 WORDS = ("Qwen/Qwen3-8B", "--gpu", "2xh100-sxm")
-ALL = {artifact.file for artifact in ARTIFACTS.values()} | {"profile.yaml"}
+ALL = {name for artifact in ARTIFACTS.values() for name in (artifact.file, *artifact.beside)} | {"profile.yaml"}
+PROGRAMS = {artifact.file for artifact in ARTIFACTS.values() if artifact.executable}
 
 
 def names(folder):
@@ -91,7 +92,7 @@ def test_scripts_can_be_started_and_nothing_else(run):
         os.umask(umask)
 
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in Path("out").iterdir()}
-    assert modes == {name: 0o755 if name == "serve.sh" else 0o644 for name in ALL}
+    assert modes == {name: 0o755 if name in PROGRAMS else 0o644 for name in ALL}
 
 
 @pytest.mark.skipif(os.name != "posix", reason="bash")

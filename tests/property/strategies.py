@@ -113,6 +113,4 @@ def gpus():
 
 @st.composite
 def workloads(draw):
-    return vs.Workload(
-        draw(st.integers(1, 2048)), draw(st.integers(1, 1024)), draw(st.integers(1, 512))
-    )
+    return vs.Workload(draw(st.integers(1, 2048)), draw(st.integers(1, 1024)), draw(st.integers(1, 512)))

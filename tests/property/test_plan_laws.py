@@ -109,8 +109,6 @@ def test_alternatives_really_fit(model, gpu, workload):
     """
     plan = vs.plan(model, gpu, workload)
     for alternative in plan.alternatives:
-        again = vs.plan(
-            model, gpu, workload, num_gpus=alternative.num_gpus, engine_args=alternative.engine_args
-        )
+        again = vs.plan(model, gpu, workload, num_gpus=alternative.num_gpus, engine_args=alternative.engine_args)
         assert again.fits
         assert again.memory.kv_cache_bytes == alternative.kv_cache_bytes

@@ -2,6 +2,8 @@
 Laws of the weights: nothing is lost, nothing is counted twice.
 """
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -72,7 +74,7 @@ def test_stages_cover_the_layers_in_order(layers, stages):
     sizes = [end - start for start, end in bounds]
     assert bounds[0][0] == 0
     assert bounds[-1][1] == layers
-    assert all(before[1] == after[0] for before, after in zip(bounds, bounds[1:], strict=False))
+    assert all(before[1] == after[0] for before, after in itertools.pairwise(bounds))
     assert max(sizes) - min(sizes) <= 1
     assert sizes[-1] == min(sizes)
 
@@ -98,7 +100,10 @@ def test_scheme_bytes_grow_with_the_matrix(rows, cols, bits, per_rows, per_cols)
     A larger matrix is never stored in fewer bytes, and scales never vanish.
     """
     scheme = Scheme(
-        name="x", method="x", weight_bits=bits, extras=(Extra(name="scale", rows=per_rows, cols=per_cols, partial=True),)
+        name="x",
+        method="x",
+        weight_bits=bits,
+        extras=(Extra(name="scale", rows=per_rows, cols=per_cols, partial=True),),
     )
     size = scheme_bytes(scheme, rows, cols, num_parts=2)
     assert size > rows * cols * bits // 8

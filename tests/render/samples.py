@@ -84,14 +84,10 @@ QWEN = ModelSpec(
             scheme=FP8,
             lora=True,
         ),
-        WeightTensor(
-            name="layers.*.mlp.gate_up_proj.weight", shape=(51_200, 5120), layers=LAYERS, shard=COLUMN
-        ),
+        WeightTensor(name="layers.*.mlp.gate_up_proj.weight", shape=(51_200, 5120), layers=LAYERS, shard=COLUMN),
         WeightTensor(name="layers.*.mlp.down_proj.weight", shape=(5120, 25_600), layers=LAYERS, shard=ROW),
     ),
-    cache_layers=(
-        FullAttention(layers=LAYERS, num_kv_heads=8, head_size=128, head_size_v=128, num_heads=64),
-    ),
+    cache_layers=(FullAttention(layers=LAYERS, num_kv_heads=8, head_size=128, head_size_v=128, num_heads=64),),
     num_parameters=32_762_123_264,
     checkpoint_bytes=65_524_246_528,
     revision="9216db5781bf21249d130ec9da846c4624c16137",
@@ -172,9 +168,7 @@ def memory(
     )
 
 
-def kv_cache(
-    budget, *, bytes_per_token=131_072, max_model_len=40_960, wanted=1280, concurrency=32, **changes
-):
+def kv_cache(budget, *, bytes_per_token=131_072, max_model_len=40_960, wanted=1280, concurrency=32, **changes):
     tokens = max(0, budget.kv_cache_bytes) // max(bytes_per_token, 1) // 16 * 16
     values = {
         "kv_cache_dtype": "bfloat16",
@@ -232,9 +226,7 @@ DECISIONS = (
         reason="the model's own limit; 7.7 such requests fit",
         source="config.json",
     ),
-    Decision(
-        flag="gpu_memory_utilization", value=0.92, reason="vLLM's default since 0.20", source="vLLM default"
-    ),
+    Decision(flag="gpu_memory_utilization", value=0.92, reason="vLLM's default since 0.20", source="vLLM default"),
     Decision(
         flag="max_num_seqs",
         value=244,
@@ -373,9 +365,7 @@ def hybrid():
     return attrs.evolve(
         fits(),
         model=HYBRID,
-        cluster=Cluster(
-            gpu=attrs.evolve(H100, free_memory_bytes=H100.memory_bytes - 3 * GIB), num_gpus=8, num_nodes=2
-        ),
+        cluster=Cluster(gpu=attrs.evolve(H100, free_memory_bytes=H100.memory_bytes - 3 * GIB), num_gpus=8, num_nodes=2),
         workload=Workload(8000, 500, 64, request_rate=3.5),
         engine_args=EngineArgs(
             tensor_parallel_size=8,
@@ -427,9 +417,7 @@ def rough():
     budget = memory(weights=int(14.9 * GIB), quality="rough")
     return attrs.evolve(
         fits(),
-        model=attrs.evolve(
-            QWEN, name="my-8b", rough=True, num_parameters=8_000_000_000, provenance=("--params-b 8",)
-        ),
+        model=attrs.evolve(QWEN, name="my-8b", rough=True, num_parameters=8_000_000_000, provenance=("--params-b 8",)),
         cluster=Cluster(gpu=H100),
         engine_args=EngineArgs(),
         memory=budget,
@@ -437,9 +425,7 @@ def rough():
         performance=None,
         decisions=(),
         findings=(
-            Finding(
-                code="rough-model", severity="warning", message="Built from a parameter count alone.", hint=""
-            ),
+            Finding(code="rough-model", severity="warning", message="Built from a parameter count alone.", hint=""),
         ),
     )
 
@@ -448,19 +434,13 @@ def hostile():
     plan = does_not_fit()
     return attrs.evolve(
         fits(),
-        model=attrs.evolve(
-            QWEN, name=HOSTILE_NAME, architecture="<b>X</b>\x1b[2J", provenance=(HOSTILE_NAME,)
-        ),
+        model=attrs.evolve(QWEN, name=HOSTILE_NAME, architecture="<b>X</b>\x1b[2J", provenance=(HOSTILE_NAME,)),
         cluster=Cluster(gpu=attrs.evolve(H100, name="<img src=x onerror=alert(1)>[red]\x1b[5m"), num_gpus=2),
         vllm_version="0.33.0\n<script>",
-        decisions=(
-            Decision(flag="served_model_name", value=HOSTILE_NAME, reason=HOSTILE_NAME, source=HOSTILE_NAME),
-        ),
+        decisions=(Decision(flag="served_model_name", value=HOSTILE_NAME, reason=HOSTILE_NAME, source=HOSTILE_NAME),),
         findings=(Finding(code="x", severity="warning", message=HOSTILE_NAME, hint=HOSTILE_NAME),),
         alternatives=(
-            attrs.evolve(
-                plan.alternatives[0], change=HOSTILE_NAME, gpu_name=HOSTILE_NAME, model_name=HOSTILE_NAME
-            ),
+            attrs.evolve(plan.alternatives[0], change=HOSTILE_NAME, gpu_name=HOSTILE_NAME, model_name=HOSTILE_NAME),
         ),
     )
 
@@ -479,9 +459,7 @@ def encoder_only():
     budget = memory(weights=int(1.1 * GIB))
     return attrs.evolve(
         fits(),
-        model=attrs.evolve(
-            QWEN, name="BAAI/bge-m3", runner="pooling", cache_layers=(), num_parameters=567_754_752
-        ),
+        model=attrs.evolve(QWEN, name="BAAI/bge-m3", runner="pooling", cache_layers=(), num_parameters=567_754_752),
         cluster=Cluster(gpu=H100),
         engine_args=EngineArgs(runner="pooling", max_model_len=8192),
         memory=budget,

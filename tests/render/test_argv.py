@@ -16,17 +16,11 @@ from vllm_sizing.specs.engine import EngineArgs
 from vllm_sizing.specs.plan import Decision
 
 VISIBLE = st.characters(exclude_categories=("Cc", "Cf", "Cs", "Zl", "Zp"))
-NAMES = st.text(VISIBLE, min_size=1, max_size=40).filter(
-    lambda name: name.strip() and not name.startswith("-")
-)
+NAMES = st.text(VISIBLE, min_size=1, max_size=40).filter(lambda name: name.strip() and not name.startswith("-"))
 WORDS = NAMES.filter(lambda word: word != "None")
 NUMBERS = st.floats(0, 1e6, allow_nan=False)
 JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(max_size=8),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=8,
 )
@@ -237,9 +231,7 @@ def test_what_vllm_does_anyway_is_left_out_unless_asked_for():
     plan = decided(engine_args=engine_args, decisions=decisions, requested=EngineArgs())
     asked = attrs.evolve(plan, requested=EngineArgs(enable_prefix_caching=True, pipeline_parallel_size=1))
 
-    kept = EngineArgs(
-        tensor_parallel_size=2, max_model_len=40_960, max_num_seqs=256, extra_args=("--seed", "7")
-    )
+    kept = EngineArgs(tensor_parallel_size=2, max_model_len=40_960, max_num_seqs=256, extra_args=("--seed", "7"))
     assert written_args(plan) == kept
     assert written_args(asked) == attrs.evolve(kept, enable_prefix_caching=True, pipeline_parallel_size=1)
 
@@ -249,8 +241,4 @@ def test_the_command_of_a_plan_has_its_model_and_version():
 
     assert plan_argv(plan)[:3] == ("vllm", "serve", plan.model.name)
     with pytest.raises(UnsupportedError):
-        plan_argv(
-            decided(
-                vllm_version="0.13.0", requested=EngineArgs(), engine_args=EngineArgs(moe_backend="triton")
-            )
-        )
+        plan_argv(decided(vllm_version="0.13.0", requested=EngineArgs(), engine_args=EngineArgs(moe_backend="triton")))

@@ -69,10 +69,7 @@ def test_the_command_is_the_argument_list(name):
     plan = named(name)
 
     assert split_command(command(plan)).words == plan_argv(plan)
-    assert (
-        len(command(plan).splitlines())
-        == len([word for word in plan_argv(plan) if word.startswith("--")]) + 1
-    )
+    assert len(command(plan).splitlines()) == len([word for word in plan_argv(plan) if word.startswith("--")]) + 1
 
 
 @BASH
@@ -90,8 +87,7 @@ def test_hostile_texts_of_a_plan_stay_in_comments(start):
     plan = named(
         "m",
         decisions=tuple(
-            Decision(flag=flag, value=None, reason=bad, source=bad)
-            for flag in samples.fits().engine_args.fixed()
+            Decision(flag=flag, value=None, reason=bad, source=bad) for flag in samples.fits().engine_args.fixed()
         ),
         cluster=Cluster(gpu=attrs.evolve(samples.H100, name=bad), num_gpus=2),
         oom_risk="low",

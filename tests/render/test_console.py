@@ -137,9 +137,7 @@ def test_a_command_that_cannot_be_written_is_explained():
     with pytest.raises(InvalidValueError) as refused:
         command(plan)
 
-    assert f"\n\nNo command: {refused.value.message}\n".replace("\\'", "'") in to_text(plan).replace(
-        "\\'", "'"
-    )
+    assert f"\n\nNo command: {refused.value.message}\n".replace("\\'", "'") in to_text(plan).replace("\\'", "'")
 
 
 def test_the_command_is_not_wrapped():

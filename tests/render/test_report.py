@@ -109,9 +109,7 @@ def test_a_cache_that_does_not_grow_says_so():
     plan = samples.fits()
     plan = attrs.evolve(plan, kv_cache=attrs.evolve(plan.kv_cache, bytes_per_token=0))
 
-    assert ("One GiB of cache", "any length", "requests do not grow with their tokens") in report.capacity(
-        plan
-    )
+    assert ("One GiB of cache", "any length", "requests do not grow with their tokens") in report.capacity(plan)
 
 
 def test_an_exact_cache_is_called_exact():

@@ -121,9 +121,7 @@ def test_words_are_those_that_bash_hands_over():
 
     collect()
     # One shell for all: each text is read by eval, as a line of its own.
-    script = (
-        'set -f; show() { printf "%s\\0" "$#" "$@"; }; while IFS= read -r -d "" text; do eval "$text"; done'
-    )
+    script = 'set -f; show() { printf "%s\\0" "$#" "$@"; }; while IFS= read -r -d "" text; do eval "$text"; done'
     given_texts = "".join(f"show {text}\0" for text, _ in texts)
     done = subprocess.run(["bash", "-c", script], input=given_texts.encode(), capture_output=True, check=True)
 

@@ -55,10 +55,7 @@ def test_bound_on_size():
 
 
 def test_infinity_is_real():
-    assert (
-        parse_json_object(b'{"time_step_limit": [0.0, Infinity]}', where="x")["time_step_limit"][1]
-        == math.inf
-    )
+    assert parse_json_object(b'{"time_step_limit": [0.0, Infinity]}', where="x")["time_step_limit"][1] == math.inf
 
 
 def test_deepest_that_is_read():
@@ -66,9 +63,7 @@ def test_deepest_that_is_read():
     assert parse_json_object(nested, where="x")
 
 
-@given(
-    st.dictionaries(st.text(), st.recursive(st.none() | st.integers() | st.text(), st.lists, max_leaves=20))
-)
+@given(st.dictionaries(st.text(), st.recursive(st.none() | st.integers() | st.text(), st.lists, max_leaves=20)))
 def test_every_object_round_trips(value):
     """
     What json writes is read back as it was.

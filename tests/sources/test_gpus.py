@@ -128,9 +128,7 @@ def test_gpus_that_differ_are_all_found_but_make_no_cluster(machine):
 
     assert found.is_mixed
     assert [gpu.gpu.name for gpu in found.gpus] == ["h100-sxm", "rtx-a6000"]
-    with pytest.raises(
-        DetectionError, match=r"GPU 0: h100-sxm, GPU 1: rtx-a6000.*CUDA_VISIBLE_DEVICES.*--gpu NAME"
-    ):
+    with pytest.raises(DetectionError, match=r"GPU 0: h100-sxm, GPU 1: rtx-a6000.*CUDA_VISIBLE_DEVICES.*--gpu NAME"):
         found.cluster()
 
 
@@ -175,9 +173,7 @@ def test_a_gpu_that_the_catalog_does_not_know_is_planned_by_its_memory(machine):
     assert gpu.memory_bandwidth_bytes_per_s is None
     assert gpu.peak_flops == ()
     assert gpu.compute_capability == (9, 0)
-    assert (
-        gpu.assumed == "NVIDIA X900 with 79 GiB is not in the catalog: its bandwidth and FLOPS are not known"
-    )
+    assert gpu.assumed == "NVIDIA X900 with 79 GiB is not in the catalog: its bandwidth and FLOPS are not known"
 
 
 @pytest.mark.parametrize(
@@ -314,9 +310,7 @@ def test_a_split_gpu_stands_for_its_first_instance(machine, visible, uuids):
 def test_visible_devices_that_leave_nothing_are_named(machine, visible):
     machine([H100] * 2, env={"CUDA_VISIBLE_DEVICES": visible})
 
-    with pytest.raises(
-        DetectionError, match=f"CUDA_VISIBLE_DEVICES='{visible}' leaves none of 2 GPUs.*--gpu NAME"
-    ):
+    with pytest.raises(DetectionError, match=f"CUDA_VISIBLE_DEVICES='{visible}' leaves none of 2 GPUs.*--gpu NAME"):
         detect_gpus()
 
 
@@ -382,9 +376,7 @@ def test_a_machine_without_driver_is_said_plainly(machine):
 def test_a_driver_without_gpu_is_said_plainly(machine):
     machine([])
 
-    with pytest.raises(
-        DetectionError, match="the NVIDIA driver sees no GPU; check nvidia-smi, or name a GPU"
-    ):
+    with pytest.raises(DetectionError, match="the NVIDIA driver sees no GPU; check nvidia-smi, or name a GPU"):
         detect_gpus()
 
 

@@ -58,9 +58,7 @@ def ask(library, python_env):
 
 def test_two_gpus_with_nvlink(ask):
     assert ask("two") == {
-        "gpus": [
-            [index, f"GPU-0000000{index + 1}", "h100-sxm", 81079 * MIB, 81079 * MIB] for index in range(2)
-        ],
+        "gpus": [[index, f"GPU-0000000{index + 1}", "h100-sxm", 81079 * MIB, 81079 * MIB] for index in range(2)],
         "driver": "580.95.05",
         "cuda": "13.0",
         "interconnect": "nvlink",

@@ -103,9 +103,7 @@ def test_xml_of_a_gpu_that_shares_the_host_s_memory():
     assert parse_nvidia_smi_xml(xml).gpus[0].memory is None
 
 
-@pytest.mark.parametrize(
-    "text", ["", "No devices were found", "<html></html>", "<nvidia_smi_log>", "\x00\x01"]
-)
+@pytest.mark.parametrize("text", ["", "No devices were found", "<html></html>", "<nvidia_smi_log>", "\x00\x01"])
 def test_what_is_not_its_xml_is_refused_in_one_line(text):
     with pytest.raises(DetectionError, match="where its XML was expected") as caught:
         parse_nvidia_smi_xml(text)
@@ -137,9 +135,7 @@ def test_topology_of_a_switched_machine():
 
 
 def test_topology_of_two_groups():
-    kinds = {
-        (link.first, link.second): link.kind for link in parse_topology(captured("topology-2x4-nvlink.txt"))
-    }
+    kinds = {(link.first, link.second): link.kind for link in parse_topology(captured("topology-2x4-nvlink.txt"))}
 
     assert kinds[0, 3] == kinds[4, 7] == "nvlink"
     assert kinds[3, 4] == "sys"

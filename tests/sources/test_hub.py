@@ -87,9 +87,7 @@ def test_headers_of_shards_are_merged(hub):
 
 
 def test_weights_are_never_fetched(hub):
-    hub.repositories["org/model"]["model.safetensors"] = safetensors_bytes(
-        {"w": ("U8", (50_000_000,), 50_000_000)}
-    )
+    hub.repositories["org/model"]["model.safetensors"] = safetensors_bytes({"w": ("U8", (50_000_000,), 50_000_000)})
 
     facts = fetch_hub_facts("org/model")
 
@@ -99,9 +97,7 @@ def test_weights_are_never_fetched(hub):
 
 
 def test_weights_are_not_fetched_from_a_server_that_ignores_ranges(hub):
-    hub.repositories["org/model"]["model.safetensors"] = safetensors_bytes(
-        {"w": ("U8", (50_000_000,), 50_000_000)}
-    )
+    hub.repositories["org/model"]["model.safetensors"] = safetensors_bytes({"w": ("U8", (50_000_000,), 50_000_000)})
     hub.faults["model.safetensors"] = "ignore-range"
 
     assert fetch_hub_facts("org/model").checkpoint_bytes == 50_000_000
@@ -208,9 +204,7 @@ def test_offline_says_when_the_second_file_was_never_asked_for(hub, monkeypatch)
         file.unlink()
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
 
-    assert fetch_hub_facts("org/model").provenance[-1] == (
-        "hf_quant_config.json: not known whether there is one"
-    )
+    assert fetch_hub_facts("org/model").provenance[-1] == ("hf_quant_config.json: not known whether there is one")
 
 
 def test_offline_without_cache_names_the_switch(hub, monkeypatch):

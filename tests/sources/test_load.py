@@ -126,9 +126,7 @@ def test_reference_that_looks_like_an_option(reference):
     assert f"write ./{reference} for a folder" in message_of(reference, InvalidValueError)
 
 
-@pytest.mark.parametrize(
-    "reference", ["./gone", "/gone/gone", "~/gone-gone", "gone.json", "a/b/c", "a\\b", ".."]
-)
+@pytest.mark.parametrize("reference", ["./gone", "/gone/gone", "~/gone-gone", "gone.json", "a/b/c", "a\\b", ".."])
 def test_path_that_does_not_exist(here, reference):
     if reference == "..":
         assert "has no config.json" in message_of(reference, SourceError)
@@ -199,9 +197,7 @@ def loaded_by(code, monkeypatch):
 
 
 def test_catalog_model_loads_nothing_heavy(python_env, monkeypatch):
-    loaded = loaded_by(
-        "from vllm_sizing.sources.load import load_model; load_model('qwen3-32b')", monkeypatch
-    )
+    loaded = loaded_by("from vllm_sizing.sources.load import load_model; load_model('qwen3-32b')", monkeypatch)
 
     heavy = {"huggingface_hub", "concurrent.futures", "socket", "subprocess", "asyncio", "cattrs", "yaml"}
     assert not (loaded - loaded_by("pass", monkeypatch)) & heavy

@@ -10,12 +10,11 @@ from __future__ import annotations
 import collections
 import math
 
-import attrs
 import numpy as np
 from scipy.optimize import least_squares
 
-from tests.validation import speed
-from vllm_sizing.sizing import decisions, performance
+from tests.validation.cases import answers
+from vllm_sizing.sizing import performance
 from vllm_sizing.sizing.roofline import Constants
 
 # Logarithmic deviation of each prior; the centres are round guesses from physics and public sources.
@@ -32,64 +31,7 @@ FREE = {
 }  # fmt: skip
 WEIGHT = np.array([0.5, 1.0, 0.7])  # Of TTFT, TPOT, throughput: they scatter 2:1:1.4.
 SCALE = 0.08  # Of a residual, below which it counts as noise.
-PRIOR = 2.0  # Rows that a prior is worth.
-
-
-@attrs.frozen
-class Case:
-    """
-    One measured row with what the library knows of it.
-    """
-
-    row: dict[str, str]
-    server: performance.Server
-    gpu: str
-    logs: np.ndarray
-    burst: tuple[float, float]
-
-    @property
-    def model(self):
-        """
-        All quantizations of a model are one.
-        """
-        return next(name for name in ("MiniMax", "gpt-oss", "Llama", "Kimi", "Qwen3") if name in self.row["config"])
-
-
-def cases():
-    """
-    Every row, with the `Server` that its plan rests on.
-    """
-    made, found = {}, []
-    real = decisions.estimate_performance
-
-    def recording(*args):
-        answer = real(*args)
-        made[id(answer)] = (answer, performance.server_of(*args))
-        return answer
-
-    decisions.estimate_performance = recording
-    try:
-        for row in speed.rows():
-            made.clear()
-            plan = speed.plan_row(row)
-            want = speed.measured(row)
-            logs = np.log([want[metric] for metric in speed.METRICS])
-            dp = float(row["dp"])
-            found.append(Case(row, made[id(plan.performance)][1], plan.cluster.gpu.name, logs, (speed.burst(row, 1.0, dp) * dp, dp)))
-    finally:
-        decisions.estimate_performance = real
-    return found
-
-
-def answers(case, constants):
-    """
-    TTFT (burst included), TPOT and throughput.
-    """
-    steady = performance.steady_state(case.server, constants)
-    tokens = case.server.workload.output_tokens
-    e2el_s = steady.ttft_s + steady.tpot_s * (tokens - 1)
-    rate = case.server.slots * case.server.replicas / e2el_s * tokens
-    return steady.ttft_s * 1e3 + case.burst[0] / steady.prefill_tokens_per_s, steady.tpot_s * 1e3, rate
+PRIOR = 8.0  # Rows that a prior is worth.
 
 
 def residuals(chosen, constants):
@@ -139,3 +81,16 @@ def left_out(everything, key):
         constants = fit([case for case, held in zip(everything, inside, strict=True) if not held])
         logs[inside] = residuals([case for case, held in zip(everything, inside, strict=True) if held], constants)
     return logs
+
+
+def quantiles(everything, logs):
+    """
+    (regime, 10 %, 90 %) of measured over predicted, as logarithms, by regime.
+    """
+    kinds = collections.defaultdict(list)
+    for case, log in zip(everything, logs, strict=True):
+        steady = performance.steady_state(case.server, performance.DEFAULTS)
+        kinds[performance.regime(case.server, steady)].append(-log)
+    for kind, found in sorted(kinds.items()):
+        low, high = np.quantile(found, [0.1, 0.9], axis=0).round(2).tolist()
+        yield f"{kind} ({len(found)})", low, high

@@ -15,7 +15,7 @@ from vllm_sizing.architectures.builder import Builder, Layers
 from vllm_sizing.architectures.checkpoint import Checkpoint, derived_max_model_len
 from vllm_sizing.architectures.config import Config
 from vllm_sizing.architectures.rope import read_rope
-from vllm_sizing.specs.model import COLUMN, REPLICATED, ROW, Draft, ModelSpec
+from vllm_sizing.specs.model import COLUMN, REPLICATED, ROW, Draft, ModelSpec, WeightTensor
 from vllm_sizing.specs.value import Value
 
 MAX_HEADS = 2**16
@@ -224,14 +224,21 @@ def add_self_attention(
 
 
 def add_rope(
-    builder: Builder, name: str, stack: Stack, *, text: Config | None = None, head_size: int = 0, **facts: Any
+    builder: Builder,
+    name: str,
+    stack: Stack,
+    *,
+    text: Config | None = None,
+    head_size: int = 0,
+    layers: Layers = (),
+    **facts: Any,
 ) -> None:
     """
-    The rotary table of a stack; ``facts`` as in `read_rope`.
+    The rotary table of a stack, or of some of its layers; ``facts`` as in `read_rope`.
     """
     facts.setdefault("max_position", stack.max_position)
     table = read_rope(text or stack.text, head_size or stack.attention.head_size, **facts)
-    builder.rope(f"{name}.rotary_emb", table)
+    builder.rope(f"{name}.rotary_emb", table, layers=layers)
 
 
 def add_mlp(
@@ -344,12 +351,17 @@ def finish_draft(builder: Builder, *, num_layers: int = 1, method: str = "mtp") 
     return Draft(
         method=method,
         tensors=tuple(
-            attrs.evolve(tensor, layers=(), count=max(len(tensor.layers), 1) * tensor.count, stage="last", lora=False)
+            attrs.evolve(tensor, layers=(), count=_draft_count(tensor), stage="last", lora=False)
             for tensor in builder.tensors
         ),
         cache_layers=tuple(builder.cache_layers),
         num_layers=num_layers,
     )
+
+
+def _draft_count(tensor: WeightTensor) -> int:
+    number = 1 if tensor.stage == "owners" else max(len(tensor.layers), 1)
+    return number * tensor.count
 
 
 def add_speculator(builder: Builder, hidden: int, *, embeds: bool = False) -> None:

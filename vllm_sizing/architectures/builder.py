@@ -38,6 +38,7 @@ from vllm_sizing.specs.quantization import Extra, Scheme
 
 Layers = tuple[int, ...]
 Outputs = int | Sequence[int | Part]
+_ELSEWHERE = -1  # A rotary table that another builder holds.
 ATTENTION_SCALES = 6  # Attention keeps q, k, v, probability scales on the GPU, k and v also as floats.
 
 
@@ -70,14 +71,14 @@ class Builder:
         self.findings: list[Finding] = []
         self.traits: set[str] = set()
         self.draft: Draft | None = None
-        self._rope_keys: set[object] = set()
+        self._ropes: dict[object, int] = {}
 
     def beside(self) -> Builder:
         """
         A builder for a draft: it collects on its own but shares the rotary tables.
         """
         other = Builder(self.config, self.quantization)
-        other._rope_keys = self._rope_keys
+        other._ropes = dict.fromkeys(self._ropes, _ELSEWHERE)
         return other
 
     # --- tensors ---
@@ -321,16 +322,32 @@ class Builder:
                 lora=lora if lora_head is None else lora_head,
             )
 
-    def rope(self, name: str, table: RopeTable, *, tower: str | None = None, stage: str = "all") -> None:
+    def rope(
+        self,
+        name: str,
+        table: RopeTable,
+        *,
+        layers: Layers = (),
+        tower: str | None = None,
+        stage: str = "all",
+    ) -> None:
         """
         A rotary table, counted once per distinct setting; every stage that runs layers builds its own.
+
+        Args:
+            layers: That use it, where not all do; a stage without one of them builds none.
         """
-        if table.key in self._rope_keys:
+        known = self._ropes.get(table.key)
+        if known is not None:
+            if known != _ELSEWHERE and self.tensors[known].layers and layers:
+                together = tuple(sorted({*self.tensors[known].layers, *layers}))
+                self.tensors[known] = attrs.evolve(self.tensors[known], layers=together)
             return
-        self._rope_keys.add(table.key)
+        self._ropes[table.key] = len(self.tensors)
         self.add(
-            f"{name}.cos_sin_cache", (table.positions, table.dim), dtype=table.dtype, role="buffer", stage=stage,
-            tower=tower or self.tower,
+            f"{name}.cos_sin_cache", (table.positions, table.dim), dtype=table.dtype, role="buffer",
+            stage="owners" if layers else stage, tower=tower or self.tower,
+            **({"layers": layers} if layers else {}),
         )  # fmt: skip
 
     # --- common blocks ---

@@ -40,9 +40,7 @@ _MXFP4 = ("mxfp4", "gpt_oss_mxfp4")
 _DEEPSEEK_V4 = ("deepseek_v4", "deepseek_v4_text", "deepseek_v41", "deepseek_v41_text")
 
 
-def parse_quantization(
-    config: Config, companion: Config | None, *, architecture: str
-) -> CheckpointQuantization:
+def parse_quantization(config: Config, companion: Config | None, *, architecture: str) -> CheckpointQuantization:
     """
     The checkpoint's quantization, from config.json or the file beside it.
 
@@ -118,11 +116,7 @@ def _parse_modelopt(section: Config, companion: Config | None, word: str) -> Che
     method = word
     if word != "mxfp8" or section.has("quant_algo", "quantization"):
         method = _modelopt_method(section)
-    if (
-        method == "modelopt_mixed"
-        and companion is not None
-        and not section.has("quantized_layers", "quantization")
-    ):
+    if method == "modelopt_mixed" and companion is not None and not section.has("quantized_layers", "quantization"):
         section = companion
     return _load("modelopt", "parse_modelopt")(section, method)
 

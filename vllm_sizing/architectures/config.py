@@ -54,7 +54,8 @@ class Config:
         """
         value = self.data.get(key)
         found = "is missing" if value is None else f"is {_shown(value)}"
-        return ConfigError(f"config.json: {self._at(key)} {found}; it must be {wanted}", field=self._at(key), value=value)
+        name = self._at(key)
+        return ConfigError(f"config.json: {name} {found}; it must be {wanted}", field=name, value=value)
 
     def over(self, defaults: Mapping[str, Any]) -> Config:
         """
@@ -74,9 +75,7 @@ class Config:
         """
         return any(self.data.get(key) is not None for key in keys)
 
-    def integer(
-        self, *keys: str, default: _T = _MISSING, minimum: int = 1, maximum: int = MAX_INT
-    ) -> int | _T:
+    def integer(self, *keys: str, default: _T = _MISSING, minimum: int = 1, maximum: int = MAX_INT) -> int | _T:
         """
         An integer within bounds; 32.0 counts as one.
         """

@@ -81,9 +81,7 @@ def _add_attention(builder: Builder, name: str, stack: Stack, group: Group) -> N
     attention: Attention = group.attention
     heads, size, layers = attention.num_heads, attention.head_size, group.layers
     bias = stack.text.flag("attention_bias", default=False)
-    builder.qkv(
-        f"{name}.qkv_proj", stack.hidden, heads, attention.num_kv_heads, size, layers=layers, bias=bias
-    )
+    builder.qkv(f"{name}.qkv_proj", stack.hidden, heads, attention.num_kv_heads, size, layers=layers, bias=bias)
     builder.linear(f"{name}.o_proj", heads * size, stack.hidden, shard=ROW, layers=layers, bias=bias)
     for norm in ("q_norm", "k_norm", "v_norm"):
         builder.norm(f"{name}.{norm}", size, layers=layers)

@@ -65,9 +65,10 @@ def add_language_model(
         causal=_causal(text, architecture),
     )  # fmt: skip
     if generation == 3:
-        stack_text = _nested_rope(text)
+        nested = _nested_rope(text)
         for kind in sorted(set(kinds or ())):
-            add_rope(builder, f"{layer}.self_attn", stack, text=stack_text, layer_type=kind)
+            users = tuple(at for at in layers if kinds and kinds[at] == kind)
+            add_rope(builder, f"{layer}.self_attn", stack, text=nested, layer_type=kind, layers=users)
     else:
         add_rope(builder, f"{layer}.self_attn", stack)
     builder.gated_mlp(f"{layer}.mlp", stack.hidden, text.required("intermediate_size"), layers=layers)

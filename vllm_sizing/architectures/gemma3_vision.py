@@ -28,9 +28,7 @@ def build(checkpoint: Checkpoint) -> ModelSpec:
     The `ModelSpec` of a Gemma 3 that sees.
     """
     config, builder = checkpoint.config, checkpoint.builder(prefixes=_PREFIXES)
-    stack = add_inner_model(
-        builder, checkpoint, prefix="language_model.", architecture="Gemma3ForCausalLM", tied=True
-    )
+    stack = add_inner_model(builder, checkpoint, prefix="language_model.", architecture="Gemma3ForCausalLM", tied=True)
     with open_tower(builder, "image") as tower:
         vit = add_siglip(tower, config.section("vision_config") or Config({}, "vision_config"))
         projector = "multi_modal_projector"

@@ -166,9 +166,7 @@ def _add_attention(builder: Builder, name: str, stack: Stack, group: Group) -> N
     windows = {}
     if group.kind == "sliding_attention":
         windows = dict.fromkeys(layers, text.required("sliding_window", maximum=2**30))
-    builder.attention_caches(
-        f"{name}.attn", layers, heads, kv_heads, size, windows=windows, kept=not group.shared
-    )
+    builder.attention_caches(f"{name}.attn", layers, heads, kv_heads, size, windows=windows, kept=not group.shared)
     add_kind_rope(builder, name, stack, group.kind, size)
 
 

@@ -104,9 +104,7 @@ def add_gemma4_audio(builder: Builder, audio: Config, hidden: int) -> Vit:
     return vit
 
 
-def add_projection(
-    builder: Builder, name: str, inputs: int, hidden: int, *, quantized: bool, **facts: Any
-) -> None:
+def add_projection(builder: Builder, name: str, inputs: int, hidden: int, *, quantized: bool, **facts: Any) -> None:
     """
     Norm without a learned scale, and the projection to the decoder's width.
     """

@@ -125,9 +125,7 @@ def _add_unified(builder: Builder, config: Config, stack: Stack) -> None:
     if audio is not None:
         inputs = audio.integer("output_proj_dims", "hidden_size", "audio_embed_dim", default=640)
         add_projection(builder, "embed_audio", inputs, stack.hidden, quantized=False, stage="all")
-        builder.encoders.append(
-            Encoder(modality="audio", max_tokens_per_item=_AUDIO_TOKENS, hidden_size=stack.hidden)
-        )
+        builder.encoders.append(Encoder(modality="audio", max_tokens_per_item=_AUDIO_TOKENS, hidden_size=stack.hidden))
 
 
 def _diffusion(checkpoint: Checkpoint) -> ModelSpec:

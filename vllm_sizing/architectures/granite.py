@@ -92,8 +92,11 @@ def _add_ropes(builder: Builder, name: str, stack: Stack) -> None:
         return
     if not all(isinstance(theta, (int, float)) and not isinstance(theta, bool) for theta in thetas):
         raise stack.text.refuse("layer_rope_theta", "a list of numbers")
-    for theta in sorted({float(theta) for theta in thetas[: len(stack.layers)]} - {0.0}):
-        add_rope(builder, name, stack, text=stack.text.changed(rope_theta=theta))
+    if len(thetas) < len(stack.layers):
+        raise stack.text.refuse("layer_rope_theta", f"a list of {len(stack.layers)} numbers, one for each layer")
+    for theta in sorted({float(thetas[at]) for at in stack.layers} - {0.0}):
+        users = tuple(at for at in stack.layers if thetas[at] == theta)
+        add_rope(builder, name, stack, text=stack.text.changed(rope_theta=theta), layers=users)
 
 
 def _add_experts(builder: Builder, layer: str, stack: Stack, *, shared: bool) -> None:

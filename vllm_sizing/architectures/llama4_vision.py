@@ -38,9 +38,7 @@ def build(checkpoint: Checkpoint) -> ModelSpec:
         projector.linear("multi_modal_projector.linear_1", width, stack.hidden, quantized=False)
     per_tile = max(1, vit.positions // round(1 / _ratio(vision) ** 2))
     tiles = _TILES + 1
-    add_encoder(
-        builder, "image", vit, stack.hidden, tokens=tiles * per_tile, positions=tiles * vit.positions
-    )
+    add_encoder(builder, "image", vit, stack.hidden, tokens=tiles * per_tile, positions=tiles * vit.positions)
     return finish(checkpoint, builder, stack)
 
 

@@ -139,7 +139,7 @@ def _add_attention(
     plain = text.changed(
         rope_theta=heads.theta, rope_scaling=None, rope_parameters={"rope_type": "default", "theta": heads.theta}
     )
-    add_rope(builder, name, stack, text=plain, head_size=heads.size)
+    add_rope(builder, name, stack, text=plain, head_size=heads.size, layers=layers)
 
 
 def _draft(builder: Builder, stack: Stack, sliding: Heads) -> Draft:

@@ -79,7 +79,7 @@ def add_qwen_blocks(builder: Builder, block: str, width: int, inner: int, heads:
     """
     common: dict[str, Any] = {"tower": "vision", "count": count, "bias": True, "lora": False}
     # Every head has its own keys; a rank holds whole heads.
-    parts = (Part(width, heads),) * 3
+    parts = (Part(width, heads, copied=False),) * 3
     builder.linear(f"{block}.attn.qkv", width, parts, **common)
     builder.linear(f"{block}.attn.proj", width, width, shard=ROW, **common)
     builder.linear(f"{block}.mlp.linear_fc1", width, inner, **common)

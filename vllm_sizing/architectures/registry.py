@@ -44,12 +44,18 @@ _MODULES = {
     ),
     "hrm": ("HrmTextForCausalLM",),
     "hy_v4": ("HYV4ForCausalLM",),
+    "llava": (
+        "LightOnOCRForConditionalGeneration", "LlavaForConditionalGeneration", "LlavaNextForConditionalGeneration",
+        "LlavaNextVideoForConditionalGeneration", "LlavaOnevisionForConditionalGeneration",
+        "Mistral3ForConditionalGeneration",
+    ),
     "llama4": ("Llama4ForCausalLM",),
     "llama4_vision": ("Llama4ForConditionalGeneration",),
     "mimo": ("MiMoV2FlashForCausalLM",),
     "minicpm3": ("MiniCPM3ForCausalLM",),
     "mixtral": ("MiniMaxM2ForCausalLM", "MixtralForCausalLM", "OlmoeForCausalLM", "PhiMoEForCausalLM"),
     "nemotron_h": ("NemotronHForCausalLM",),
+    "pixtral_native": ("PixtralForConditionalGeneration",),
     "opt": ("OPTForCausalLM",),
     "qwen_moe": ("Qwen2MoeForCausalLM", "Qwen3MoeForCausalLM"),
     "qwen_next": (

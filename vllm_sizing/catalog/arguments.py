@@ -52,9 +52,7 @@ class ParsedArguments(NamedTuple):
     findings: tuple[Finding, ...]
 
 
-def parse_engine_args(
-    words: Sequence[str], vllm_version: str, *, allow_unsafe: bool = False
-) -> ParsedArguments:
+def parse_engine_args(words: Sequence[str], vllm_version: str, *, allow_unsafe: bool = False) -> ParsedArguments:
     """
     The words of a command, with or without ``vllm serve`` before them.
 

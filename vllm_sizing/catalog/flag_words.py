@@ -72,9 +72,7 @@ def check_word(word: str) -> None:
         raise InvalidValueError(message, field="extra_args", value=word)
 
 
-def read_words(
-    words: Sequence[str], table: FlagTable, *, complete: bool = True
-) -> tuple[str | None, list[Use]]:
+def read_words(words: Sequence[str], table: FlagTable, *, complete: bool = True) -> tuple[str | None, list[Use]]:
     """
     The model and the uses of flags, in vLLM's order: of two uses of a flag the last one wins.
 

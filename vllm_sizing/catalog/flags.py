@@ -157,9 +157,7 @@ def flag_table(version: str) -> FlagTable:
     match = _VERSION.fullmatch(version.strip())
     release = (int(match[1]), int(match[2]), int(match[3] or 0)) if match else (0, 0, 0)
     if not _OLDEST <= release <= NEWEST:
-        message = (
-            f"vllm_version is {quote(version)}; flags are known from {_dotted(_OLDEST)} to {_dotted(NEWEST)}"
-        )
+        message = f"vllm_version is {quote(version)}; flags are known from {_dotted(_OLDEST)} to {_dotted(NEWEST)}"
         raise InvalidValueError(message, field="vllm_version", value=version)
     return _table(_dotted(release))
 

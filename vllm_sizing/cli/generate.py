@@ -16,6 +16,7 @@ from vllm_sizing.cli.options import AS_JSON, REQUEST, vllm_options
 from vllm_sizing.cli.request import gather
 from vllm_sizing.cli.terminal import print_json, write
 from vllm_sizing.cli.values import PATH, did_you_mean
+from vllm_sizing.errors import UnsupportedError
 from vllm_sizing.render.artifacts import ARTIFACTS
 from vllm_sizing.sources.profile import profile_text
 from vllm_sizing.sources.request import plan_request
@@ -70,7 +71,8 @@ def generate(*, output_dir: str, emit: tuple[str, ...], force: bool, as_json: bo
     """
     request = gather(values)
     plan = plan_request(request)
-    files = [_file(word, plan, request) for word in emit if plan.fits]
+    files = [file for word in emit if plan.fits for file in _files(word, plan, request, optional=emit == _WORDS)]
+    files = list({file.name: file for file in files}.values())  # the Kustomize base has the Kubernetes objects too
     written = write_files(Path(output_dir), files, force=force) if files else []
     paths = [str(path) for path in written]
     click.echo(_summary(plan), err=True)
@@ -81,11 +83,18 @@ def generate(*, output_dir: str, emit: tuple[str, ...], force: bool, as_json: bo
     return FITS if plan.fits else DOES_NOT_FIT
 
 
-def _file(word: str, plan: Plan, request: PlanRequest) -> File:
+def _files(word: str, plan: Plan, request: PlanRequest, *, optional: bool) -> list[File]:
     if word == PROFILE:
-        return File(name="profile.yaml", text=profile_text(request))
+        return [File(name="profile.yaml", text=profile_text(request))]
     artifact = ARTIFACTS[word]
-    return File(name=artifact.file, text=artifact.render(plan), executable=artifact.executable)
+    try:
+        texts = artifact.render(plan)
+    except UnsupportedError as error:
+        if not optional or error.field != "emit":
+            raise
+        click.echo(f"Left out: {error.message}", err=True)
+        return []
+    return [File(name=name, text=text, executable=artifact.executable) for name, text in texts.items()]
 
 
 def _summary(plan: Plan) -> str:

@@ -11,23 +11,78 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from vllm_sizing.render.bench import bench as bench
     from vllm_sizing.render.command import command as command
+    from vllm_sizing.render.compose import compose as compose
+    from vllm_sizing.render.config import config as config
     from vllm_sizing.render.console import to_text as to_text
+    from vllm_sizing.render.docker import docker as docker
+    from vllm_sizing.render.helm import helm as helm
     from vllm_sizing.render.html import fragment as html
     from vllm_sizing.render.json import json as json
+    from vllm_sizing.render.kserve import kserve as kserve
+    from vllm_sizing.render.kuberay import kuberay as kuberay
+    from vllm_sizing.render.kubernetes import kubernetes as kubernetes
+    from vllm_sizing.render.kustomize import kustomize as kustomize
+    from vllm_sizing.render.llm_d import llm_d as llm_d
     from vllm_sizing.render.log_lines import log_lines as log_lines
+    from vllm_sizing.render.lws import lws as lws
+    from vllm_sizing.render.quadlet import quadlet as quadlet
     from vllm_sizing.render.script import script as script
+    from vllm_sizing.render.skypilot import skypilot as skypilot
+    from vllm_sizing.render.slurm import slurm as slurm
+    from vllm_sizing.render.smoke_test import smoke_test as smoke_test
+    from vllm_sizing.render.systemd import systemd as systemd
 
 _RENDERERS = {
+    "bench": ("bench", "bench"),
     "command": ("command", "command"),
+    "compose": ("compose", "compose"),
+    "config": ("config", "config"),
+    "docker": ("docker", "docker"),
+    "helm": ("helm", "helm"),
     "html": ("html", "fragment"),
     "json": ("json", "json"),
+    "kserve": ("kserve", "kserve"),
+    "kuberay": ("kuberay", "kuberay"),
+    "kubernetes": ("kubernetes", "kubernetes"),
+    "kustomize": ("kustomize", "kustomize"),
+    "llm_d": ("llm_d", "llm_d"),
     "log_lines": ("log_lines", "log_lines"),
+    "lws": ("lws", "lws"),
+    "quadlet": ("quadlet", "quadlet"),
     "script": ("script", "script"),
+    "skypilot": ("skypilot", "skypilot"),
+    "slurm": ("slurm", "slurm"),
+    "smoke_test": ("smoke_test", "smoke_test"),
+    "systemd": ("systemd", "systemd"),
     "to_text": ("console", "to_text"),
 }
 
-__all__ = ["command", "html", "json", "log_lines", "script", "to_text"]
+__all__ = [
+    "bench",
+    "command",
+    "compose",
+    "config",
+    "docker",
+    "helm",
+    "html",
+    "json",
+    "kserve",
+    "kuberay",
+    "kubernetes",
+    "kustomize",
+    "llm_d",
+    "log_lines",
+    "lws",
+    "quadlet",
+    "script",
+    "skypilot",
+    "slurm",
+    "smoke_test",
+    "systemd",
+    "to_text",
+]
 
 
 def __getattr__(name: str) -> Any:

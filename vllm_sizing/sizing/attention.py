@@ -15,7 +15,7 @@ import attrs
 from vllm_sizing.errors import UnsupportedError
 from vllm_sizing.sizing.defaults import Rules
 from vllm_sizing.specs.gpu import GpuSpec
-from vllm_sizing.specs.model import CompressedMla, FullAttention, MlaAttention, ModelSpec, SlidingWindow
+from vllm_sizing.specs.model import CompressedMla, FullAttention, MlaAttention, ModelSpec, RecurrentState, SlidingWindow
 from vllm_sizing.specs.value import Value
 
 DEFAULT_BLOCK = 16
@@ -105,7 +105,7 @@ _TRITON = Backend(
     prefix_lm=(0, 0),
 )
 _TURBO = Backend(
-    name="TURBOQUANT", dtypes=TURBOQUANT, blocks=(32, 64, 128), any_multiple=False, sinks=None, windows=False
+    name="TURBOQUANT", dtypes=TURBOQUANT, blocks=(16, 32, 64, 128), any_multiple=False, sinks=None, windows=False
 )
 _DIFFKV = Backend(
     name="FLASH_ATTN_DIFFKV", dtypes=_PLAIN | _FP8 | _PER_HEAD | {"nvfp4"}, least=(9, 0), most=(9, 9), sinks=(9, 0)
@@ -174,7 +174,11 @@ def choose_attention(
             continue
         kernel = _kernel_block(backend, plain, latent, capability, kv_cache_dtype, rules)
         if kv_cache_dtype in TURBOQUANT:
-            return AttentionChoice(name=backend.name, block_size=block_size or 32, kernel_block=DEFAULT_BLOCK)
+            # Beside layers of twice the bytes (`cache_pages.boundary_layers`) the block is twice the smallest:
+            # platforms/interface.py:_align_heterogeneous_kv_block_size.
+            states = any(isinstance(layer, RecurrentState) for layer in model.cache_layers)
+            block = max(block_size or 0, kernel if states else 2 * kernel)
+            return AttentionChoice(name=backend.name, block_size=block, kernel_block=kernel)
         default = max(DEFAULT_BLOCK, kernel)
         return AttentionChoice(name=backend.name, block_size=block_size or default, kernel_block=kernel)
     message = (

@@ -80,7 +80,7 @@ def part_on_rank(part: Part, tensor: int, name: str) -> int:
     """
     units = part.units
     if units and units < tensor:
-        if tensor % units:
+        if tensor % units or not part.copied:
             raise _indivisible(name, units, tensor)
         return part.size // units
     if (units or part.size) % tensor or part.size % tensor:

@@ -78,10 +78,12 @@ class Overhead(Value):
 SORTING_SAMPLER = 38.6
 TRITON_SAMPLER = 14.0
 V2_COPYING_SAMPLER, V2_SAMPLER, V2_WARMED_SAMPLER = 6.0, 2.0, 6.0
+ENCODER_COPIES = 4.5  # Of an encoder's hidden states: Qwen3.5's image profiled at TP 1 and 4, 0.19.
 HIDDEN_COPIES = 3.0  # Hidden states alive at the MLP's peak under torch.compile.
 MOE_HIDDEN_COPIES = 5.0  # Of a mixture-of-experts block, its output and the router's input with them.
 CONTEXT_BYTES = 80 * MIB  # CUDA context growth, cuBLAS, kernels: 0.02 to 0.14 GiB in logs of one GPU.
 COLLECTIVE_BYTES = 100 * MIB  # More with tensor parallelism over PCIe or Ampere's NVLink.
+INTEGRATED_BYTES = 700 * MIB  # The host's own use counts where memory is shared: 0.7 to 4 GiB in three logs.
 NVLS_BYTES = 470 * MIB  # With NVLink SHARP (Hopper and later): 0.54 and 0.55 GiB in logs of two H100.
 GRAPH_POOL_BYTES, GRAPH_BYTES = 150 * MIB, 8 * MIB  # The pool, and each captured size.
 WORKSPACE_TOKENS = 65_536  # mla_attention.py: determine_chunked_prefill_workspace_size.
@@ -97,9 +99,19 @@ def estimate_overhead(start: Start) -> Overhead:
     graphs = GRAPH_POOL_BYTES + len(start.capture_sizes) * GRAPH_BYTES if start.capture_sizes else 0
     silent = start.v2_runner and (0, 22, 0) <= start.rules.version < (0, 29, 0)
     subtracted = start.rules.graph_estimate_subtracted and not silent
+    activation = _spread(peak, 0.15, 0.25, 80 * MIB)
+    if start.rules.version < (0, 11, 0):
+        # FlashInfer's sampler, which needs no sort buffers, was taken where it happened to be installed.
+        encoders, kept = encoder_bytes(start)
+        activation = attrs.evolve(
+            activation, low=min(activation.low, 0.85 * max(encoders, kept + decoder_bytes(start)))
+        )
+    outside = _spread(non_torch, 0.3, 0.3, 100 * MIB)
+    if start.gpu.integrated:
+        outside = attrs.evolve(outside, low=CONTEXT_BYTES, high=outside.high + 2 * INTEGRATED_BYTES)
     return Overhead(
-        activation_peak=_spread(peak, 0.15, 0.25, 80 * MIB),
-        non_torch=_spread(non_torch, 0.3, 0.3, 100 * MIB),
+        activation_peak=activation,
+        non_torch=outside,
         cuda_graphs=_spread(graphs, 0.9, 1.6, 0),
         cuda_graph_estimate_bytes=graphs if subtracted else 0,
         resident_bytes=resident_bytes(start),
@@ -222,19 +234,21 @@ def encoder_bytes(start: Start) -> tuple[float, float]:
     if (0, 11, 0) <= start.rules.version < (0, 12, 0):
         kept = items * budget * widest.hidden_size * 2  # Each output was padded to the whole budget.
     patches = tokens * widest.patches_per_token
-    return kept + patches * 2 * (HIDDEN_COPIES * widest.width + 2 * widest.intermediate_size), kept
+    inner = 2 * widest.intermediate_size / start.tensor
+    return kept + patches * 2 * (ENCODER_COPIES * widest.width + inner), kept
 
 
 def non_torch_bytes(start: Start) -> int:
     """
     Memory that torch does not see: context growth and collectives.
     """
+    context = CONTEXT_BYTES + (INTEGRATED_BYTES if start.gpu.integrated else 0)
     if start.tensor == 1:
-        return CONTEXT_BYTES
+        return context
     major = (start.gpu.compute_capability or (0, 0))[0]
     if start.gpu.link == "nvlink" and major >= 9 and major != 12:
-        return CONTEXT_BYTES + NVLS_BYTES
-    return CONTEXT_BYTES + COLLECTIVE_BYTES
+        return context + NVLS_BYTES
+    return context + COLLECTIVE_BYTES
 
 
 def resident_bytes(start: Start) -> int:

@@ -19,16 +19,22 @@ from vllm_sizing.specs.plan import Estimate, Performance
 from vllm_sizing.specs.value import Value
 from vllm_sizing.specs.workload import Workload
 
+Logs = tuple[float, float]
+
 DEFAULTS = Constants()
-# 10 and 90 % of the log errors on models left out of the fit; `nox -s validate` prints them.
-TPOT_LOG = (-0.21, 0.30)
-TTFT_LOG = (-0.37, 0.43)
-BASIS = "80 % of left-out models on H100, H200 and B200"
+WAITING, PREFILL_HEAVY, SMALL_BATCH = 0.2, 2.0, 16
+# By regime: 10 and 90 % of the logarithms of measured over predicted TTFT, TPOT and throughput on models
+# left out of the fit; ``python -m tests.validation fit`` prints them.
+LOGS: dict[str, tuple[Logs, Logs, Logs]] = {
+    "small batch": ((-0.45, 0.52), (-0.17, 0.18), (-0.18, 0.17)),
+    "large batch": ((-0.44, 0.28), (-0.16, 0.23), (-0.24, 0.15)),
+    "prefill-heavy": ((-0.36, 0.38), (-0.16, 0.13), (-0.14, 0.15)),
+    "waiting": ((-0.60, 1.35), (-0.33, 0.20), (-0.22, 0.15)),
+}
 WIDER = 2.0  # GPUs outside the fit: the same physics with datasheet figures.
 FITTED = frozenset({"h100-sxm", "h200-sxm", "b200"})
 GROWN, ONSET = 0.6, 0.04  # Share of its answer that a request holds on average; how sharply waiting begins.
 NETWORK_BYTES_PER_S = 50e9  # 400 Gbit/s, one direction, where nothing is said of the network.
-Logs = tuple[float, float]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -80,24 +86,29 @@ def estimate_performance(
     Latency and throughput of a start under a workload; None where the GPU's figures are unknown.
     """
     server = server_of(evaluation, cluster, workload)
-    if server is None:
-        return None
-    steady = steady_state(server, constants)
+    return None if server is None else performance_of(server, cluster.gpu.name, constants)
+
+
+def performance_of(server: Server, gpu: str, constants: Constants = DEFAULTS) -> Performance:
+    """
+    The balance of a server as estimates.
+    """
+    workload = server.workload
     answers = workload.output_tokens
+    steady = steady_state(server, constants)
     e2el_s = steady.ttft_s + steady.tpot_s * max(answers - 1, 0)
     requests_per_s = server.slots * server.replicas / e2el_s
-    tpot, ttft, basis = intervals(server, steady, cluster.gpu.name)
-    steps = server.machine.queries - 1
-    per_step = 1.0 + steps * (workload.acceptance_rate or 0.0)
+    ttft, tpot, rate, basis = intervals(server, steady, gpu)
+    accepted = 1.0 + (server.machine.queries - 1) * (workload.acceptance_rate or 0.0)
     return Performance(
         ttft_ms=_estimate(steady.ttft_s * 1e3, ttft, basis),
         tpot_ms=_estimate(steady.tpot_s * 1e3, tpot, basis),
-        itl_ms=_estimate(steady.tpot_s * per_step * 1e3, tpot, basis),
-        e2el_ms=_estimate(e2el_s * 1e3, tpot, basis),
-        output_tokens_per_s=_estimate(requests_per_s * answers, _inverse(tpot), basis),
-        total_tokens_per_s=_estimate(requests_per_s * workload.tokens_per_request, _inverse(tpot), basis),
-        requests_per_s=_estimate(requests_per_s, _inverse(tpot), basis),
-        prefill_tokens_per_s=_estimate(steady.prefill_tokens_per_s, _inverse(ttft), basis),
+        itl_ms=_estimate(steady.tpot_s * accepted * 1e3, tpot, basis),
+        e2el_ms=_estimate(e2el_s * 1e3, (-rate[1], -rate[0]), basis),
+        output_tokens_per_s=_estimate(requests_per_s * answers, rate, basis),
+        total_tokens_per_s=_estimate(requests_per_s * workload.tokens_per_request, rate, basis),
+        requests_per_s=_estimate(requests_per_s, rate, basis),
+        prefill_tokens_per_s=_estimate(steady.prefill_tokens_per_s, (-ttft[1], -ttft[0]), basis),
         num_running=round(steady.running),
         limit=_limit(server, steady),
     )
@@ -190,21 +201,35 @@ def _machine(evaluation: Evaluation, cluster: Cluster) -> Machine:
     )
 
 
-def intervals(server: Server, steady: Steady, gpu: str) -> tuple[Logs, Logs, str]:
+def regime(server: Server, steady: Steady) -> str:
     """
-    80 % intervals of TPOT and TTFT as logarithms, and what they rest on.
+    What an estimate's error depends on: waiting for cache blocks, mostly prefill, or the batch.
+
+    >>> sorted(LOGS)
+    ['large batch', 'prefill-heavy', 'small batch', 'waiting']
     """
-    spread = 1.0 if gpu in FITTED else WIDER
-    basis = BASIS if spread == 1.0 else f"{BASIS}; {gpu} was not among them: twice as wide"
-    return _scaled(TPOT_LOG, spread), _scaled(TTFT_LOG, spread), basis
+    if steady.wait_s > WAITING * steady.ttft_s:
+        return "waiting"
+    if server.prompt > PREFILL_HEAVY * server.workload.output_tokens:
+        return "prefill-heavy"
+    return "small batch" if steady.running <= SMALL_BATCH else "large batch"
 
 
-def _scaled(log: Logs, spread: float) -> Logs:
-    return log[0] * spread, log[1] * spread
+def intervals(server: Server, steady: Steady, gpu: str) -> tuple[Logs, Logs, Logs, str]:
+    """
+    80 % intervals of TTFT, TPOT and throughput as logarithms, and what they rest on.
+    """
+    kind = regime(server, steady)
+    ttft, tpot, rate = LOGS[kind]
+    basis = f"80 % of left-out models on H100, H200 and B200, {kind}"
+    if gpu in FITTED:
+        return ttft, tpot, rate, basis
+    basis += f"; {gpu} was not among them: twice as wide"
+    return _wider(ttft), _wider(tpot), _wider(rate), basis
 
 
-def _inverse(log: Logs) -> Logs:
-    return -log[1], -log[0]
+def _wider(logs: Logs) -> Logs:
+    return logs[0] * WIDER, logs[1] * WIDER
 
 
 def _estimate(mid: float, log: Logs, basis: str) -> Estimate:

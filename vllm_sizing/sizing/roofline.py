@@ -57,35 +57,35 @@ class Constants(Value):
         queue: Prefills waited for, times rho / (1 - rho).
     """
 
-    dense_memory: float = 0.82
-    moe_memory: float = 0.53
-    kv_memory: float = 0.57
-    dense_compute: float = 0.45
-    bf16_compute: float = 0.55
-    moe_compute: float = 0.27
-    attention_compute: float = 0.42
-    blackwell_compute: float = 0.78
-    fp4_compute: float = 0.74
-    moe_tokens: float = 19.0
-    moe_columns: float = 186.0
-    moe_routing: float = 0.78
-    layer_us: float = 43.0
-    moe_layer_us: float = 17.0
-    moe_block_layer_us: float = 30.0
-    moe_fused_layer_us: float = 5.0
-    step_us: float = 230.0
-    sequence_us: float = 5.0
+    dense_memory: float = 0.787
+    moe_memory: float = 0.647
+    kv_memory: float = 0.577
+    dense_compute: float = 0.5
+    bf16_compute: float = 0.619
+    moe_compute: float = 0.239
+    attention_compute: float = 0.435
+    blackwell_compute: float = 0.716
+    fp4_compute: float = 0.835
+    moe_tokens: float = 20.7
+    moe_columns: float = 171.0
+    moe_routing: float = 0.758
+    layer_us: float = 42.4
+    moe_layer_us: float = 14.5
+    moe_block_layer_us: float = 42.6
+    moe_fused_layer_us: float = 7.17
+    step_us: float = 319.0
+    sequence_us: float = 5.87
     piecewise_layer_us: float = 5.0
-    eager_layer_us: float = 300.0
-    eager_step_us: float = 10_000.0
-    reduce_us: float = 8.0
-    reduce_growth: float = 1.37
-    link: float = 0.42
-    front_us: float = 17_000.0
-    front_token_us: float = 3.4
-    front_slot_us: float = 300.0
-    mix: float = 0.85
-    queue: float = 0.12
+    eager_layer_us: float = 442.0
+    eager_step_us: float = 3_690.0
+    reduce_us: float = 7.45
+    reduce_growth: float = 1.27
+    link: float = 0.412
+    front_us: float = 16_600.0
+    front_token_us: float = 4.68
+    front_slot_us: float = 198.0
+    mix: float = 0.861
+    queue: float = 0.149
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -163,7 +163,7 @@ def distinct_experts(total: int, chosen: int, tokens: float, routing: float = 1.
     >>> round(distinct_experts(128, 8, 1)), round(distinct_experts(128, 8, 1000))
     (8, 128)
     """
-    return total * (1.0 - (1.0 - chosen / total) ** (tokens**routing))
+    return total * (1.0 - math.pow(1.0 - chosen / total, math.pow(tokens, routing)))
 
 
 def _pnorm(first: float, second: float) -> float:

@@ -10,7 +10,7 @@ import math
 
 import attrs
 
-from vllm_sizing.errors import UnsupportedError
+from vllm_sizing.errors import InvalidValueError, UnsupportedError
 from vllm_sizing.sizing.additions import num_speculative_tokens, speculation
 from vllm_sizing.sizing.attention import AttentionChoice, choose_attention
 from vllm_sizing.sizing.cache_pages import CacheSettings
@@ -132,6 +132,7 @@ def prepare(
             skipped_towers=skipped_towers(model, args),
             towers_everywhere=not v2_runner,
             skip_lm_head=pooling and model.runner != "pooling",
+            router_dtype=None if (gpu.compute_capability or (9, 0))[0] in (9, 10) else "float32",
         ),
         cache=CacheSettings(
             tensor=layout.tensor,
@@ -181,7 +182,10 @@ def _capture_sizes(
     config = dict(args.compilation_config or ())
     given = args.cudagraph_capture_sizes or config.get("cudagraph_capture_sizes")
     if given is not None:
-        return tuple(sorted({size for size in given if isinstance(size, int) and 0 < size <= tokens}))
+        if not isinstance(given, tuple) or not all(isinstance(size, int) for size in given):
+            message = f"cudagraph_capture_sizes is {given!r}; it must be a list of integers"
+            raise InvalidValueError(message, field="cudagraph_capture_sizes", value=given)
+        return tuple(sorted({size for size in given if 0 < size <= tokens}))
     if config.get("cudagraph_mode") == "NONE" or config.get("mode") == 0 or args.optimization_level == 0:
         return ()
     largest = args.max_cudagraph_capture_size or config.get("max_cudagraph_capture_size")

@@ -43,6 +43,9 @@ class Loading(Value):
         skipped_towers: Encoders that are not loaded.
 
         towers_everywhere: Every pipeline stage holds the encoders, not only the first (V1 runner).
+
+        router_dtype: Of routers that compute in float32 whatever their dtype (``layers/fused_moe/router``:
+            ``GateLinear``); None: the model's.
     """
 
     dtype: str
@@ -53,6 +56,7 @@ class Loading(Value):
     skipped_towers: frozenset[str] = frozenset()
     towers_everywhere: bool = False
     skip_lm_head: bool = False
+    router_dtype: str | None = None
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -111,7 +115,8 @@ def num_on_stage(tensor: WeightTensor, stage: int, start: int, end: int, num_sta
     How many of a tensor live on a pipeline stage.
     """
     if tensor.layers:
-        return (bisect_left(tensor.layers, end) - bisect_left(tensor.layers, start)) * tensor.count
+        number = bisect_left(tensor.layers, end) - bisect_left(tensor.layers, start)
+        return (min(number, 1) if tensor.stage == "owners" else number) * tensor.count
     first, last = stage == 0, stage == num_stages - 1
     here = {"first": first, "last": last, "ends": first or last, "all": True}[tensor.stage]
     return tensor.count if here else 0
@@ -155,7 +160,8 @@ def tensor_bytes(tensor: WeightTensor, layout: Layout, loading: Loading) -> int:
         elements = prod(shape)
         if tensor.per_batched_token:
             elements *= loading.max_num_batched_tokens
-        return elements * DTYPE_BYTES[tensor.dtype or loading.dtype]
+        dtype = loading.router_dtype if tensor.dtype == "router" else tensor.dtype
+        return elements * DTYPE_BYTES[dtype or loading.dtype]
     scheme = fitted(scheme, tensor, shape, tensor_size)
     num_experts, rows, cols = shape if tensor.role == "experts" else (1, *shape)
     num_parts = max(len(tensor.shard.parts), 1)

@@ -118,15 +118,11 @@ def _instance(spec: GpuSpec, profile: str) -> GpuSpec:
     )
 
 
-def _unified(
-    reading: GpuReading, known: GpuSpec | None, source: str, host_memory: tuple[int, int] | None
-) -> GpuSpec:
+def _unified(reading: GpuReading, known: GpuSpec | None, source: str, host_memory: tuple[int, int] | None) -> GpuSpec:
     # CUDA's total follows the total of the host; vLLM takes the host's available memory as free
     # (0.33 `utils/mem_utils.py:MemorySnapshot`).
     if host_memory is None or (known and not known.integrated):
-        message = (
-            f"the driver does not tell the memory of {reading.product_name}; check nvidia-smi, {WAY_OUT}"
-        )
+        message = f"the driver does not tell the memory of {reading.product_name}; check nvidia-smi, {WAY_OUT}"
         raise DetectionError(message)
     total, available = host_memory
     # Jetson modules of one name have many sizes, and their GPUs differ with them.

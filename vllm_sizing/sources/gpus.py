@@ -93,9 +93,7 @@ class Detection(Value):
         """
         if self.is_mixed:
             kinds = ", ".join(f"GPU {detected.index}: {detected.gpu.name}" for detected in self.gpus)
-            message = (
-                f"the GPUs of this machine differ ({kinds}); choose with CUDA_VISIBLE_DEVICES, {WAY_OUT}"
-            )
+            message = f"the GPUs of this machine differ ({kinds}); choose with CUDA_VISIBLE_DEVICES, {WAY_OUT}"
             raise DetectionError(message)
         specs = [detected.gpu for detected in self.gpus]
         weakest = min(specs, key=lambda gpu: (gpu.free_memory_bytes or 0, gpu.memory_bytes))
@@ -147,9 +145,7 @@ def _read_proc(name: str) -> str:
         return ""
 
 
-def _detection_of(
-    reading: MachineReading, *, visible: str | None, order: str, meminfo: str, is_wsl: bool
-) -> Detection:
+def _detection_of(reading: MachineReading, *, visible: str | None, order: str, meminfo: str, is_wsl: bool) -> Detection:
     """
     What a reading means in this environment; pure.
     """
@@ -159,9 +155,7 @@ def _detection_of(
         raise DetectionError(message)
     chosen = parse_visible_devices(visible, reading.gpus)
     if not chosen:
-        message = (
-            f"CUDA_VISIBLE_DEVICES={visible!r} leaves none of {len(reading.gpus)} GPUs; change it, {WAY_OUT}"
-        )
+        message = f"CUDA_VISIBLE_DEVICES={visible!r} leaves none of {len(reading.gpus)} GPUs; change it, {WAY_OUT}"
         raise DetectionError(message)
     gpus = tuple(
         DetectedGpu(

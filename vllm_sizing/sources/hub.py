@@ -50,9 +50,7 @@ class _Repository(Value):
     token: str | bool | None
 
 
-def fetch_hub_facts(
-    repo_id: str, *, revision: str | None = None, token: str | bool | None = None
-) -> ModelFacts:
+def fetch_hub_facts(repo_id: str, *, revision: str | None = None, token: str | bool | None = None) -> ModelFacts:
     """
     The facts of a repository at one commit.
 
@@ -123,9 +121,7 @@ def _fetch_online(client: Any, repository: _Repository) -> ModelFacts:
     pinned = attrs.evolve(repository, revision=commit)
     where = f"{repository.repo_id} at {commit[:12]}"
     _download(client, pinned, QUANT_FILE, MAX_DOCUMENT_BYTES)
-    facts = attrs.evolve(
-        fetch_local_facts(path.parent, name=repository.repo_id, where=where), revision=commit
-    )
+    facts = attrs.evolve(fetch_local_facts(path.parent, name=repository.repo_id, where=where), revision=commit)
     if facts.headers is not None:  # The weights lie in the cache.
         return facts
     used = tuple(line for line in facts.provenance if not line.startswith("safetensors headers"))
@@ -199,9 +195,7 @@ def _download(client: Any, repository: _Repository, filename: str, max_bytes: in
 def _why_no_config(client: Any, repository: _Repository) -> str:
     where = f"{repository.repo_id} at {repository.revision}"
     try:
-        names = client.list_repo_files(
-            repository.repo_id, revision=repository.revision, token=repository.token
-        )
+        names = client.list_repo_files(repository.repo_id, revision=repository.revision, token=repository.token)
     except Exception:  # noqa: BLE001 - the list only makes the message better
         names = []
     return no_config(where, names)
@@ -236,9 +230,7 @@ def _fetch_header(client: Any, repository: _Repository, filename: str, where: st
     return parse_header(start[LENGTH_BYTES:end], where=where, file_bytes=file_bytes)
 
 
-def _read_start(
-    client: Any, repository: _Repository, filename: str, num_bytes: int
-) -> tuple[bytes, int | None]:
+def _read_start(client: Any, repository: _Repository, filename: str, num_bytes: int) -> tuple[bytes, int | None]:
     """
     The first bytes of a file and its size, where the server tells it.  Hangs up after num_bytes.
     """

@@ -69,8 +69,7 @@ def _endpoint() -> str:
 
 def _gated(_: BaseException, repo_id: str) -> str:
     return (
-        f"{repo_id} is gated: accept its licence at {_endpoint()}/{repo_id} "
-        "and set HF_TOKEN to a token of that account"
+        f"{repo_id} is gated: accept its licence at {_endpoint()}/{repo_id} and set HF_TOKEN to a token of that account"
     )
 
 

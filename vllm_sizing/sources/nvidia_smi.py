@@ -42,15 +42,11 @@ def read_nvidia_smi(*, timeout_s: float) -> MachineReading | None:
     answer = run("-q", "-x")
     if answer.returncode != 0:
         said = " ".join((answer.stdout + answer.stderr).split())[:200]
-        message = (
-            f"nvidia-smi failed ({said or f'exit code {answer.returncode}'}); repair the driver, {WAY_OUT}"
-        )
+        message = f"nvidia-smi failed ({said or f'exit code {answer.returncode}'}); repair the driver, {WAY_OUT}"
         raise DetectionError(message)
     reading = parse_nvidia_smi_xml(answer.stdout)
     # What follows is wanted, not needed: an old nvidia-smi does not know the question.
-    capabilities = parse_compute_capabilities(
-        run("--query-gpu=uuid,compute_cap", "--format=csv,noheader").stdout
-    )
+    capabilities = parse_compute_capabilities(run("--query-gpu=uuid,compute_cap", "--format=csv,noheader").stdout)
     names = parse_mig_names(run("-L").stdout) if any(gpu.mig_profile for gpu in reading.gpus) else {}
     gpus = []
     for gpu in reading.gpus:

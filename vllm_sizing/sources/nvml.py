@@ -47,9 +47,7 @@ def read_nvml(*, timeout_s: float) -> MachineReading | None:
     thread.start()
     thread.join(timeout_s)
     if not answers:
-        message = (
-            f"the NVIDIA driver did not answer within {timeout_s:g} s; check nvidia-smi and dmesg, {WAY_OUT}"
-        )
+        message = f"the NVIDIA driver did not answer within {timeout_s:g} s; check nvidia-smi and dmesg, {WAY_OUT}"
         raise DetectionError(message)
     answer = answers[0]
     if isinstance(answer, Exception) and not isinstance(answer, DetectionError):

@@ -78,9 +78,7 @@ def parse_header(data: bytes, *, where: str, file_bytes: int | None = None) -> F
     end = max((stop for *_, stop in found), default=0)
     needed = LENGTH_BYTES + len(data) + end
     if file_bytes is not None and file_bytes < needed:
-        message = (
-            f"{where} has {file_bytes:,} of {needed:,} bytes; its download is unfinished, fetch it again"
-        )
+        message = f"{where} has {file_bytes:,} of {needed:,} bytes; its download is unfinished, fetch it again"
         raise SourceError(message, source=where)
     return [(tensor, stop - start) for tensor, start, stop in found]
 

@@ -74,7 +74,7 @@ class WeightTensor(Value):
         count: How many there are (per layer, if ``layers`` is given).
 
         stage: Where it lives when it is no layer's: ``first``, ``last``, ``ends`` or ``all``
-            pipeline stages.
+            pipeline stages; ``owners``: one on every stage that has one of ``layers``.
 
         shard: How tensor parallelism divides it.
 
@@ -83,7 +83,8 @@ class WeightTensor(Value):
 
         scheme: How the checkpoint stores it; None: plain ``dtype``.
 
-        dtype: Of a plain tensor; None: the model's dtype.
+        dtype: Of a plain tensor; None: the model's dtype; ``router``: float32 on GPUs without kernels for
+            routers of 16 bits.
 
         quantizable: An on-line quantization method would convert it.
 

@@ -69,9 +69,7 @@ class PlanRequest(Value):
     gpu: str = attrs.field(default="auto", validator=text)
     num_gpus: int | None = attrs.field(default=None, validator=positive_or_none)
     num_nodes: int = attrs.field(default=1, validator=positive)
-    interconnect: str | None = attrs.field(
-        default=None, validator=one_of("nvlink", "pcie", "unknown", or_none=True)
-    )
+    interconnect: str | None = attrs.field(default=None, validator=one_of("nvlink", "pcie", "unknown", or_none=True))
     memory_bytes: int | None = attrs.field(default=None, validator=positive_or_none)
     params_b: float | None = attrs.field(default=None, validator=above_zero_or_none)
     workload: Workload = attrs.field(factory=Workload)

@@ -1,0 +1,12 @@
+"""
+Models that vLLM runs through Transformers, against what vLLM allocates.
+"""
+
+import pytest
+
+from tests.architectures.recorded import cases, check
+
+
+@pytest.mark.parametrize(("config", "fact"), cases("transformers_backend"))
+def test_bytes_and_cache_are_those_of_vllm(config, fact):
+    check(config, fact)

@@ -1,0 +1,383 @@
+"""
+What a deployment of a plan needs besides the arguments: names, sizes and times, each with its formula.
+
+The numbers that no plan can know (the bandwidth of a download, the time of compilation) stand here
+as constants, and every artifact says them in its head.
+"""
+
+from __future__ import annotations
+
+import re
+from hashlib import sha256
+from math import ceil
+from typing import TYPE_CHECKING
+
+import attrs
+
+from vllm_sizing.catalog.flag_words import read_words
+from vllm_sizing.catalog.flags import flag_table
+from vllm_sizing.errors import UnsupportedError
+from vllm_sizing.render.argv import model_word, plan_argv
+from vllm_sizing.units import GB, GIB, ceil_div, format_gib
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from vllm_sizing.catalog.flags import Release
+    from vllm_sizing.specs.plan import Plan
+
+IMAGE = "vllm/vllm-openai"
+UID = 2000
+PRE_STOP_S = 15
+ANY_NODES = ("command", "script", "config", "slurm")
+
+_DOWNLOAD_BYTES_PER_S = GB // 8  # 1 Gbit/s
+_LOAD_BYTES_PER_S = GB  # a network disk or one SATA SSD
+_WARM_UP_S = 300  # compilation, profiling and graph capture; measured starts took 1 to 5 minutes
+_EAGER_WARM_UP_S = 60
+_LEAST_START_S = 600
+_LEAST_DRAIN_S, _MOST_DRAIN_S = 30, 300
+_LARGEST_SHARD_BYTES = 60 * GB  # 1.2 x the 50 GB that transformers 5 writes into one file
+_RING_BYTES = 16 * 10 * 2**20  # vLLM 0.33 distributed/device_communicators/shm_broadcast.py: the broadcast's ring
+_WORKER_RING_BYTES = 24 * 10 * 2**20  # and each worker's answers
+_DRAIN_SINCE: Release = (0, 18, 0)
+_NNODES_SINCE: Release = (0, 11, 1)
+_SERVE_SINCE: Release = (0, 11, 2)
+_USER_SINCE: Release = (0, 22, 0)
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_ELSEWHERE = ("config", "headless", "host", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "uds")
+
+
+@attrs.frozen(kw_only=True)
+class Deployment:
+    """
+    A plan as something to be deployed; sizes are those of one node.
+
+    Attributes:
+        name: For objects: RFC 1123, at most 47 characters, different for different models.
+
+        model: As vLLM is given it.
+
+        folder: The model is a folder on the host, not a repository on the Hub.
+
+        revision: The commit that is pinned, if any.
+
+        words: What follows the model on the command line: one argument each.
+
+        port: Of the server.
+
+        num_nodes, gpus: How many nodes, and GPUs on each.
+
+        start_s: Longest start that is not a fault.
+
+        drain_s: Time for running requests to end; 0 where vLLM aborts them.
+
+        grace_s: From the wish to stop until the kill.
+
+        shm_bytes, memory_bytes, memory_limit_bytes, disk_bytes: Host memory and disk.
+
+        cpus: Hardware threads.
+
+        user: The image has an account for it, so that it need not be root.
+
+        home: Of the account in the image.
+
+        products: Names of the GPU as the driver reports them.
+
+        environment: Settings that are no secrets.
+
+        notes: The formulas, for the head of an artifact.
+    """
+
+    name: str
+    model: str
+    folder: bool
+    revision: str | None
+    words: tuple[str, ...]
+    image: str
+    positional: bool
+    port: int
+    num_nodes: int
+    gpus: int
+    start_s: int
+    drain_s: int
+    grace_s: int
+    shm_bytes: int
+    memory_bytes: int
+    memory_limit_bytes: int
+    disk_bytes: int
+    cpus: int
+    user: bool
+    home: str
+    products: tuple[str, ...]
+    environment: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
+
+    @property
+    def args(self) -> tuple[str, ...]:
+        """
+        What the image's entrypoint is given: ``vllm serve`` since 0.11.2, before it the API server.
+        """
+        return (*(() if self.positional else ("--model",)), self.model, *self.words)
+
+    @property
+    def cache(self) -> str:
+        """
+        The folder in the container where weights and compiled graphs outlive it.
+        """
+        return f"{self.home}/.cache"
+
+
+def deployment(
+    plan: Plan, target: str, *, nodes: tuple[str, ...] = (), folders: bool = True, container: bool = True
+) -> Deployment:
+    """
+    The numbers of a plan for one target.
+
+    Args:
+        nodes: Targets that can run the plan, if it needs several nodes and this one cannot; empty: it can.
+
+        folders: The target can mount a folder of its host.
+
+        container: The server runs in vLLM's image, and others must reach it.
+
+    Raises:
+        UnsupportedError: The target cannot express the plan; the message names those that can.
+
+        InvalidValueError: The model's name cannot stand on a command line.
+    """
+    model = model_word(plan.model.name)
+    num_nodes = count_nodes(plan)
+    if num_nodes > 1 and nodes:
+        raise _refusal(target, f"runs on one node and the plan needs {num_nodes}", nodes)
+    folder = is_folder(model)
+    if folder and not folders:
+        able = ("command", "script", "config", "docker", "compose", "systemd", "quadlet", "slurm")
+        raise _refusal(target, "cannot mount a folder of one machine, which the model is", able)
+    settings = _settings(plan)
+    _check(plan, target, settings, container=container)
+    return _measured(plan, model, settings, num_nodes=num_nodes, folder=folder)
+
+
+def count_nodes(plan: Plan) -> int:
+    """
+    Nodes that the plan's processes run on.
+    """
+    return max(plan.engine_args.nnodes or 1, ceil_div(plan.num_gpus, plan.cluster.num_gpus))
+
+
+def spans_without_ray(plan: Plan) -> bool:
+    """
+    Whether vLLM's own processes find each other over nodes (``--nnodes``).
+    """
+    release = flag_table(plan.vllm_version).release
+    return plan.engine_args.distributed_executor_backend != "ray" and release >= _NNODES_SINCE
+
+
+def is_folder(model: str) -> bool:
+    """
+    Whether a model's name is a path and not an id on the Hub.
+
+    >>> is_folder("Qwen/Qwen3-8B"), is_folder("./m"), is_folder("/data/m")
+    (False, True, True)
+    """
+    return model.startswith(("/", "./", "../", "~")) or model in {".", ".."} or model.count("/") > 1
+
+
+def object_name(model: str) -> str:
+    """
+    A name for objects, made from the model's: lower case, digits, dashes, and a hash of the whole.
+
+    >>> object_name("Qwen/Qwen3_8B"), object_name("...")
+    ('qwen-qwen3-8b-4b8c17', 'model-ab5df6')
+    """
+    slug = re.sub(r"[^a-z0-9]+", "-", model.lower())[:40].strip("-") or "model"
+    slug = slug if slug[0].isalpha() else f"m-{slug}"[:40].strip("-")
+    return f"{slug}-{sha256(model.encode()).hexdigest()[:6]}"
+
+
+def _refusal(target: str, reason: str, able: tuple[str, ...]) -> UnsupportedError:
+    message = f"{target} {reason}; {', '.join(able)} can"
+    return UnsupportedError(message, field="emit", value=target)
+
+
+def _settings(plan: Plan) -> dict[str, Any]:
+    """
+    What the extra arguments set, by name.
+    """
+    table = flag_table(plan.vllm_version)
+    _, uses = read_words(list(plan.engine_args.extra_args), table, complete=False)
+    return {use.flag.dest: use.value for use in uses}
+
+
+def _check(plan: Plan, target: str, settings: dict[str, Any], *, container: bool) -> None:
+    if container and plan.gpu.vendor != "nvidia":
+        raise _refusal(target, f"is written for NVIDIA GPUs, and {plan.gpu.name} is none", ANY_NODES)
+    for name in _ELSEWHERE:
+        if (container or name != "host") and settings.get(name) not in {None, False}:
+            reason = f"needs a server on plain HTTP, and extra_args set {name}"
+            raise _refusal(target, reason, ("command", "script", "config"))
+    args = plan.engine_args
+    if args.trust_remote_code and not (_pinned(plan) or is_folder(plan.model.name)):
+        reason = "would run the repository's code of any later day: trust_remote_code needs revision, a commit;"
+        message = f"{target} {reason} pin it, or write command or script"
+        raise UnsupportedError(message, field="emit", value=target)
+
+
+def _pinned(plan: Plan) -> str | None:
+    revision = plan.engine_args.revision or plan.model.revision
+    return revision if revision and _COMMIT.fullmatch(revision) else None
+
+
+def _measured(plan: Plan, model: str, settings: dict[str, Any], *, num_nodes: int, folder: bool) -> Deployment:
+    args, memory, release = plan.engine_args, plan.memory, flag_table(plan.vllm_version).release
+    gpus = ceil_div(plan.num_gpus, num_nodes)
+    replicas = args.data_parallel_size or 1
+    engines = max(1, ceil_div(replicas, num_nodes))
+    servers = int(settings.get("api_server_count") or engines)
+    per_gpu = memory.weights_bytes_per_gpu + memory.lora_bytes + memory.draft_bytes + memory.offloaded_bytes_per_gpu
+    checkpoint = plan.model.checkpoint_bytes or per_gpu * plan.num_gpus // replicas
+    start_s, start_note = _start(checkpoint, folder=folder, eager=bool(args.enforce_eager))
+    drain_s, drain_note = _drain(plan, settings, release)
+    grace_s = PRE_STOP_S + drain_s + 15
+    shm, shm_note = _shared_memory(gpus, engines, settings)
+    multimodal = 2 * float(settings.get("mm_processor_cache_gb", 4)) if plan.model.encoders else 0
+    host = float(args.cpu_offload_gb or 0) * gpus + float(args.kv_offloading_size or 0)
+    request = ceil((4 + 4 * gpus + multimodal + host) * GIB) + shm
+    page_cache = min(per_gpu * gpus, _LARGEST_SHARD_BYTES)
+    cpus = 2 * (servers + engines + gpus + (1 if replicas > 1 else 0))
+    disk = ceil(checkpoint * 1.1) + 10 * GIB
+    extra = f"{multimodal:g} GiB (multimodal) + {host:g} GiB (offloaded) + shared memory"
+    processes = f"{servers} (API) + {engines} (engines) + {gpus} (GPUs)"
+    processes += " + 1 (coordinator)" if replicas > 1 else ""
+    revision = _pinned(plan)
+    user = release >= _USER_SINCE
+    home = "/home/vllm" if user else "/root"
+    environment = [
+        ("HOME", home),
+        ("HF_HOME", f"{home}/.cache/huggingface"),
+        ("VLLM_CACHE_ROOT", f"{home}/.cache/vllm"),
+        ("VLLM_NO_USAGE_STATS", "1"),
+    ]
+    if servers + replicas > 2:
+        environment.append(("VLLM_ENGINE_READY_TIMEOUT_S", str(start_s)))
+    return Deployment(
+        name=object_name(model),
+        model=model,
+        folder=folder,
+        revision=revision,
+        words=served_words(plan),
+        image=f"{IMAGE}:v{'.'.join(map(str, release))}",
+        positional=release >= _SERVE_SINCE,
+        port=int(settings.get("port") or 8000),
+        num_nodes=num_nodes,
+        gpus=gpus,
+        start_s=start_s,
+        drain_s=drain_s,
+        grace_s=grace_s,
+        shm_bytes=shm,
+        memory_bytes=request,
+        memory_limit_bytes=request + page_cache,
+        disk_bytes=disk,
+        cpus=cpus,
+        user=user,
+        home=home,
+        products=plan.gpu.product_names,
+        environment=tuple(environment),
+        notes=(
+            *plan_notes(plan),
+            "",
+            f"Start: {start_s} s = {start_note}",
+            f"Drain: {drain_note}",
+            f"Grace: {grace_s} s = {PRE_STOP_S} s for routers to notice + drain + 15 s",
+            f"Shared memory: {shm_note}",
+            f"Memory: {format_gib(request, 1)} = 4 GiB + 4 GiB x {gpus} (GPUs) + {extra}",
+            f"Memory limit: {format_gib(page_cache, 1)} more, for the pages of files: the node's weights or one shard",
+            f"CPU: {cpus} threads = 2 x ({processes}); no limit, because engines spin",
+            f"Disk: {format_gib(disk, 0)} = 1.1 x {format_gib(checkpoint, 1)} of weights + 10 GiB for caches",
+        ),
+    )
+
+
+def served_words(plan: Plan) -> tuple[str, ...]:
+    """
+    The plan's arguments behind the model, with what a deployment pins: the commit and the time to drain.
+    """
+    settings, release = _settings(plan), flag_table(plan.vllm_version).release
+    words = plan_argv(plan)[3:]
+    revision = _pinned(plan)
+    if revision and plan.engine_args.revision is None and not is_folder(plan.model.name):
+        words += ("--revision", revision)
+    if release >= _DRAIN_SINCE and "shutdown_timeout" not in settings:
+        words += ("--shutdown-timeout", str(_drain(plan, settings, release)[0]))
+    return words
+
+
+def _start(checkpoint: int, *, folder: bool, eager: bool) -> tuple[int, str]:
+    download = 0 if folder else ceil_div(checkpoint, _DOWNLOAD_BYTES_PER_S)
+    load = ceil_div(checkpoint, _LOAD_BYTES_PER_S)
+    warm_up = _EAGER_WARM_UP_S if eager else _WARM_UP_S
+    seconds = max(_LEAST_START_S, ceil((download + load + warm_up) * 0.15) * 10)
+    note = (
+        f"1.5 x ({download} s download at 1 Gbit/s + {load} s loading at 1 GB/s + {warm_up} s compilation, "
+        f"warm-up and graphs), at least {_LEAST_START_S} s"
+    )
+    return seconds, note
+
+
+def _drain(plan: Plan, settings: dict[str, Any], release: Release) -> tuple[int, str]:
+    if release < _DRAIN_SINCE:
+        return 0, "0 s: vLLM before 0.18 aborts running requests when it is told to stop"
+    if settings.get("shutdown_timeout") is not None:
+        seconds = int(settings["shutdown_timeout"])
+        return seconds, f"{seconds} s as asked (shutdown_timeout)"
+    bounds = f"from {_LEAST_DRAIN_S} to {_MOST_DRAIN_S} s"
+    if plan.performance is None:
+        return _MOST_DRAIN_S, f"{_MOST_DRAIN_S} s: how long a request takes is not known; {bounds}"
+    slow = ceil(min(plan.performance.e2el_ms.high / 1000, _MOST_DRAIN_S))
+    seconds = max(_LEAST_DRAIN_S, slow)
+    return seconds, f"{seconds} s = a slow request of the workload ({slow} s), {bounds}"
+
+
+def _shared_memory(gpus: int, engines: int, settings: dict[str, Any]) -> tuple[int, str]:
+    workers = ceil_div(gpus, engines)
+    ring = (_RING_BYTES + _WORKER_RING_BYTES * workers) * engines if workers > 1 else 0
+    cache = 0.0
+    if settings.get("mm_processor_cache_type") == "shm":
+        cache = float(settings.get("mm_processor_cache_gb", 4)) * GIB
+    needed = ring + (GIB // 2 if gpus > 1 else 0) + ceil(cache)
+    size = GIB
+    while size < needed:
+        size *= 2
+    note = (
+        f"{size // GIB} GiB >= {engines} (engines) x (160 MiB + 240 MiB x {workers} workers) + 0.5 GiB (NCCL)"
+        if ring
+        else f"{size // GIB} GiB: one worker an engine keeps no rings"
+    )
+    return size, note + (f" + {cache / GIB:g} GiB multimodal cache" if cache else "")
+
+
+def plan_notes(plan: Plan) -> tuple[str, ...]:
+    """
+    What an artifact says of its plan: by whom, for what, and what to know before it is used.
+    """
+    import vllm_sizing
+    from vllm_sizing.render.json import json
+    from vllm_sizing.render.report import demand, subject, verdict
+
+    digest = sha256(json(plan).encode()).hexdigest()[:12]
+    word, reason = verdict(plan)
+    warnings = []
+    if not plan.fits:
+        warnings.append("WARNING: the plan does not fit; this server will not start.")
+    if plan.engine_args.trust_remote_code:
+        warnings.append("WARNING: trust_remote_code runs code that the model's repository brings.")
+    if not _pinned(plan) and not is_folder(plan.model.name):
+        warnings.append("The model's revision is not pinned; --revision with a commit pins it.")
+    return (
+        f"Written by vllm-sizing {vllm_sizing.__version__} for vLLM {plan.vllm_version}; plan {digest}.",
+        f"{plan.model.name}: {'; '.join(subject(plan))}",
+        f"Planned for {'; '.join(demand(plan))}.",
+        f"{word} {reason}",
+        *warnings,
+    )

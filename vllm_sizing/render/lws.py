@@ -1,0 +1,68 @@
+"""
+A plan as a LeaderWorkerSet: one server over several nodes without Ray.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from vllm_sizing.errors import UnsupportedError
+from vllm_sizing.render.deployment import deployment, spans_without_ray
+from vllm_sizing.render.kubernetes import USAGE, account, claim, metadata, pod, policy, service
+from vllm_sizing.render.yaml import to_yaml
+
+if TYPE_CHECKING:
+    from vllm_sizing.render.deployment import Deployment
+    from vllm_sizing.specs.plan import Plan
+
+_ROLE = "vllm-sizing/role"
+_USAGE = (
+    "Needs the LeaderWorkerSet controller and storage that many nodes can write (ReadWriteMany).",
+    "A fast network between nodes (RDMA) wants its resource and IPC_LOCK added to both templates.",
+    "",
+)
+
+
+def lws(plan: Plan) -> str:
+    """
+    Claim, account, set, service and network policy.
+
+    Raises:
+        UnsupportedError: This version of vLLM needs Ray for several nodes, or the model is a folder of
+            one machine.
+
+        InvalidValueError: The model's name cannot stand on a command line.
+    """
+    wanted = deployment(plan, "lws", folders=False)
+    if wanted.num_nodes > 1 and not spans_without_ray(plan):
+        message = "lws starts several nodes without Ray, which this plan needs; kuberay can"
+        raise UnsupportedError(message, field="emit", value="lws")
+    group: tuple[str, ...] = ()
+    if wanted.num_nodes > 1:
+        nnodes = () if plan.engine_args.nnodes else ("--nnodes", "$(LWS_GROUP_SIZE)")
+        group = (*nnodes, "--node-rank", "$(LWS_WORKER_INDEX)", "--master-addr", "$(LWS_LEADER_ADDRESS)")
+    template = {
+        "size": wanted.num_nodes,
+        "restartPolicy": "RecreateGroupOnPodRestart",
+        "leaderTemplate": _template(wanted, "leader", group),
+        "workerTemplate": _template(wanted, "worker", (*group, "--headless")),
+    }
+    documents = (
+        claim(wanted, "ReadWriteMany"),
+        account(wanted),
+        {
+            "apiVersion": "leaderworkerset.x-k8s.io/v1",
+            "kind": "LeaderWorkerSet",
+            "metadata": metadata(wanted),
+            "spec": {"replicas": 1, "leaderWorkerTemplate": template},
+        },
+        service(wanted, {**metadata(wanted)["labels"], _ROLE: "leader"}),
+        policy(wanted, group=True),
+    )
+    return to_yaml(*documents, comments=(*_USAGE, *USAGE, *wanted.notes))
+
+
+def _template(wanted: Deployment, role: str, words: tuple[str, ...]) -> dict[str, Any]:
+    named = metadata(wanted, name=None)
+    named["labels"][_ROLE] = role
+    return {"metadata": named, "spec": pod(wanted, words, serves=role == "leader")}

@@ -1,0 +1,45 @@
+"""
+Bash scripts: words that stay words, comments that stay comments.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from vllm_sizing.render.yaml import comment_block
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_BARE = re.compile(r"[A-Za-z0-9._/:@+=-]+")
+
+
+def shell_word(word: str) -> str:
+    r"""
+    One word for bash, in single quotes unless it is plain.
+
+    >>> print(shell_word("it's $HOME"))
+    'it'\''s $HOME'
+    """
+    if _BARE.fullmatch(word):
+        return word
+    return "'" + word.replace("'", "'\\''") + "'"
+
+
+def bash_array(name: str, groups: Iterable[Iterable[str]]) -> str:
+    """
+    An array of words, one group a line.
+    """
+    lines = "".join(f"  {' '.join(map(shell_word, group))}\n" for group in groups)
+    return f"{name}=(\n{lines})\n"
+
+
+def bash_script(head: Iterable[str], *parts: str) -> str:
+    """
+    A script that stops at the first fault, below a block of comments.
+    """
+    body = "\n".join(parts)
+    # Single quotes are what keeps data from being expanded.
+    quiet = "# shellcheck disable=SC2016\n" if re.search("'[^']*[$`]", body) else ""
+    return f"#!/usr/bin/env bash\n#\n{comment_block(head)}{quiet}\nset -euo pipefail\n\n{body}"
