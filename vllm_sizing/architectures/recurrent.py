@@ -1,0 +1,128 @@
+"""
+Layers that keep a state per request: Mamba 1 and 2 and short convolutions.
+
+Source: vLLM 0.33 ``model_executor/layers/mamba/mamba_mixer.py``, ``mamba_mixer2.py``,
+``short_conv.py``, ``mamba_utils.py``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from vllm_sizing.architectures.builder import Builder, Layers
+from vllm_sizing.architectures.config import Config
+from vllm_sizing.specs.model import COLUMN, ROW, Part, RecurrentState, StateTensor
+from vllm_sizing.specs.value import Value
+
+_STATE_DTYPES = ("float32", "float16", "bfloat16")
+
+
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Mamba2(Value):
+    """
+    Sizes of a Mamba 2 mixer.
+
+    Attributes:
+        groups: That share B and C; a single one is copied to every rank, more must divide.
+
+        kernel: Tokens that the convolution sees.
+
+        norm: The mixer ends in a norm of its own.
+    """
+
+    heads: int
+    head_size: int
+    state_size: int
+    groups: int
+    kernel: int
+    conv_bias: bool = True
+    bias: bool = False
+    norm: bool = True
+    ssm_dtype: str = ""
+
+    @property
+    def inner(self) -> int:
+        """
+        Width of all heads.
+        """
+        return self.heads * self.head_size
+
+
+def read_state_dtype(text: Config, key: str, default: str = "") -> str:
+    """
+    The dtype that a config asks for its recurrent state; empty: the model's.
+    """
+    dtype = text.text(key, default=default)
+    if dtype and dtype not in _STATE_DTYPES:
+        raise text.refuse(key, "one of " + ", ".join(_STATE_DTYPES))
+    return dtype
+
+
+def add_mamba2(builder: Builder, name: str, hidden: int, mixer: Mamba2, *, layers: Layers) -> None:
+    """
+    A Mamba 2 mixer and its state.
+    """
+    if not layers:
+        return
+    inner, heads = mixer.inner, Part(mixer.heads)
+    group = Part(mixer.groups * mixer.state_size, mixer.groups, copied=mixer.groups == 1)
+    convolved = (Part(inner), group, group)
+    builder.linear(f"{name}.conv1d", mixer.kernel, convolved, layers=layers, bias=mixer.conv_bias, quantized=False)
+    builder.linear(f"{name}.in_proj", hidden, (Part(inner), *convolved, heads), layers=layers, bias=mixer.bias)
+    builder.parameter(f"{name}.A", mixer.heads, layers=layers, shard=COLUMN, dtype="float32")
+    for vector in ("D", "dt_bias"):
+        builder.parameter(f"{name}.{vector}", mixer.heads, layers=layers, shard=COLUMN)
+    builder.linear(f"{name}.out_proj", inner, hidden, shard=ROW, layers=layers, bias=mixer.bias)
+    if mixer.norm:
+        builder.norm(f"{name}.norm", inner, layers=layers, shard=COLUMN)
+    states = (
+        StateTensor(columns=convolved, rows=mixer.kernel - 1, grows=True),
+        StateTensor(columns=(heads,), depth=mixer.head_size * mixer.state_size, dtype="ssm"),
+    )
+    builder.cache_layers.append(RecurrentState(layers=layers, kind="mamba2", states=states, ssm_dtype=mixer.ssm_dtype))
+
+
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Mamba1(Value):
+    """
+    Sizes of a Mamba 1 mixer.
+
+    Attributes:
+        rank: Width of the time-step projection's input.
+
+        norms: Names of the norms on time step, B and C; empty for none.
+    """
+
+    inner: int
+    state_size: int
+    kernel: int
+    rank: int
+    conv_bias: bool = True
+    bias: bool = False
+    norms: tuple[str, ...] = ()
+
+
+def add_mamba1(builder: Builder, name: str, hidden: int, mixer: Mamba1, *, layers: Layers) -> None:
+    """
+    A Mamba 1 mixer and its state; vLLM never quantizes it.
+    """
+    if not layers:
+        return
+    inner, state = mixer.inner, mixer.state_size
+    common: dict[str, Any] = {"layers": layers, "quantized": False}
+    builder.linear(f"{name}.conv1d", mixer.kernel, inner, bias=mixer.conv_bias, **common)
+    builder.linear(f"{name}.in_proj", hidden, (inner, inner), bias=mixer.bias, **common)
+    builder.linear(f"{name}.x_proj", inner, mixer.rank + 2 * state, shard=ROW, **common)
+    builder.linear(f"{name}.dt_proj", mixer.rank, inner, bias=True, **common)
+    builder.parameter(f"{name}.A", inner, state, layers=layers, shard=COLUMN, dtype="float32")
+    builder.parameter(f"{name}.D", inner, layers=layers, shard=COLUMN)
+    builder.linear(f"{name}.out_proj", inner, hidden, shard=ROW, bias=mixer.bias, **common)
+    for norm, size in zip(mixer.norms, (mixer.rank, state, state), strict=False):
+        builder.norm(f"{name}.{norm}", size, layers=layers)
+    states = (
+        StateTensor(columns=(Part(inner),), rows=mixer.kernel - 1),
+        StateTensor(columns=(Part(inner),), depth=state, dtype="ssm"),
+    )
+    builder.cache_layers.append(RecurrentState(layers=layers, kind="mamba1", states=states))
