@@ -189,7 +189,7 @@ def object_name(model: str) -> str:
     A name for objects, made from the model's: lower case, digits, dashes, and a hash of the whole.
 
     >>> object_name("Qwen/Qwen3_8B"), object_name("...")
-    ('qwen-qwen3-8b-4b8c17', 'model-ab5df6')
+    ('qwen-qwen3-8b-703c61', 'model-ab5df6')
     """
     slug = re.sub(r"[^a-z0-9]+", "-", model.lower())[:40].strip("-") or "model"
     slug = slug if slug[0].isalpha() else f"m-{slug}"[:40].strip("-")

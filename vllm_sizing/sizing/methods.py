@@ -217,7 +217,9 @@ def _width(tensor: WeightTensor) -> int:
     return tensor.shape[1] // len(tensor.shard.parts) if tensor.shard.axis == 1 else tensor.shape[2]
 
 
-def expert_padding(model: ModelSpec, gpu: GpuSpec, rules: Rules) -> tuple[ExpertPadding, ...]:
+def expert_padding(
+    model: ModelSpec, gpu: GpuSpec, rules: Rules, online: tuple[Scheme | None, ...] = ()
+) -> tuple[ExpertPadding, ...]:
     """
     How the kernels of fused experts pad on a GPU.
 
@@ -226,7 +228,8 @@ def expert_padding(model: ModelSpec, gpu: GpuSpec, rules: Rules) -> tuple[Expert
     capability = gpu.compute_capability
     if capability is None or not model.num_experts:
         return ()
-    padding = {"whole_blocks", *(scheme.padding for scheme in stored_schemes(model) if scheme.padding)}
+    schemes = (*stored_schemes(model), *filter(None, online))
+    padding = {scheme.padding for scheme in schemes if scheme.padding}
     if "experts_not_silu" not in model.traits:
         padding.add("plain")
     found = {rule: expert_multiples(rule, capability, rules.version) for rule in sorted(padding)}

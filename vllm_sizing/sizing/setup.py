@@ -127,7 +127,7 @@ def prepare(
             dtype=dtype,
             max_num_batched_tokens=tokens,
             online=online,
-            expert_padding=expert_padding(model, gpu, rules),
+            expert_padding=expert_padding(model, gpu, rules, online or ()),
             replicated_towers=args.mm_encoder_tp_mode == "data" and "no_encoder_data" not in model.traits,
             skipped_towers=skipped_towers(model, args),
             towers_everywhere=not v2_runner,
