@@ -480,7 +480,9 @@ class Builder:
         chosen, experts = facts.get("num_experts_per_token", 0), facts.get("num_experts", 0)
         if chosen > experts:
             raise ConfigError(
-                f"config.json: {chosen} experts per token, but there are {experts}", field="num_experts_per_tok", value=chosen
+                f"config.json: {chosen} experts per token, but there are {experts}",
+                field="num_experts_per_tok",
+                value=chosen,
             )
         loaded = (tensor for tensor in self.tensors if tensor.role != "buffer")
         return ModelSpec(

@@ -70,6 +70,9 @@ def add_inner_model(
     text = with_outer_tying(checkpoint, checkpoint.text if text is None else text, default=tied)
     name = architecture or inner_architecture(text, default_type)
     module = importlib.import_module(f"vllm_sizing.architectures.{FAMILIES[name]}")
+    if not hasattr(module, "add_language_model"):
+        message = f"architectures: {name} inside another model is not known; give the language model's own config.json"
+        raise UnknownArchitectureError(message, architecture=name)
     stack: Stack = module.add_language_model(builder, text, architecture=name, prefix=prefix)
     return stack
 

@@ -112,9 +112,11 @@ def _add_experts(builder: Builder, mixer: str, stack: Stack, *, layers: Layers) 
     text, hidden = stack.text, stack.hidden
     latent = text.integer("moe_latent_size", default=0)
     bias = text.flag("mlp_bias", default=False)
+    # lora/model_manager.py: no adapters on the router of experts without a gate.
     builder.linear(
-        f"{mixer}.gate", hidden, stack.num_experts, shard=REPLICATED, layers=layers, quantized=False, dtype="router"
-    )
+        f"{mixer}.gate", hidden, stack.num_experts,
+        shard=REPLICATED, layers=layers, quantized=False, dtype="router", lora=False,
+    )  # fmt: skip
     builder.parameter(f"{mixer}.gate.e_score_correction_bias", stack.num_experts, layers=layers, dtype="float32")
     builder.experts(
         f"{mixer}.experts", stack.num_experts, latent or hidden, text.required("moe_intermediate_size"),
