@@ -12,14 +12,14 @@ from collections.abc import Iterable
 
 import attrs
 
-from vllm_sizing.architectures.blocks import MAX_POSITION, Moe, Stack, finish, read_experts
+from vllm_sizing.architectures.blocks import MAX_POSITION, Moe, Stack, finish, read_attention, read_experts
 from vllm_sizing.architectures.builder import Builder, Layers
 from vllm_sizing.architectures.checkpoint import Checkpoint
 from vllm_sizing.architectures.classics import usual_names
 from vllm_sizing.architectures.config import Config
 from vllm_sizing.architectures.decoder import Names, Style, add_decoder, repeated_kinds
 from vllm_sizing.architectures.rope import partial_rotary, rope_parameters
-from vllm_sizing.specs.model import ModelSpec
+from vllm_sizing.specs.model import FullAttention, ModelSpec
 
 _POST_NORMS = ("post_attention_layernorm", "post_feedforward_layernorm")
 
@@ -203,6 +203,7 @@ def add_language_model(builder: Builder, text: Config, *, architecture: str, pre
     The decoder, as the whole model or (``prefix`` with its dot) inside a larger one.
     """
     style = _STYLES[architecture]
+    written = text
     text = _prepared(text, architecture)
     stack = add_decoder(builder, text, style, prefix=prefix)
     layer, layers, attention = f"{prefix}model.layers.*", stack.layers, stack.attention
@@ -219,6 +220,11 @@ def add_language_model(builder: Builder, text: Config, *, architecture: str, pre
         builder.parameter(
             f"{prefix}model.embed_tokens.embed_scale", 1, role="buffer", stage="ends" if stack.tied else "first"
         )
+    elif architecture == "GPTNeoXForCausalLM":
+        # The class projects every head, but the cache keeps as many as the config says.
+        heads = read_attention(written).num_kv_heads
+        caches = (cache for cache in builder.cache_layers if isinstance(cache, FullAttention))
+        builder.cache_layers = [attrs.evolve(cache, num_kv_heads=heads) for cache in caches]
     if architecture == "GPTBigCodeForCausalLM":
         _add_positions(builder, stack, prefix)
         return stack
