@@ -9,15 +9,21 @@ from pathlib import Path
 
 import pytest
 
+import vllm_sizing as vs
 from vllm_sizing.architectures import model_from_config
 from vllm_sizing.sizing.additions import lora_bytes
+from vllm_sizing.sizing.defaults import rules_for
 from vllm_sizing.sizing.layout import Layout
+from vllm_sizing.sizing.setup import prepare
 from vllm_sizing.sizing.weights import Loading, stage_weights, weights_of
 from vllm_sizing.specs.engine import EngineArgs
 from vllm_sizing.specs.model import FullAttention, MlaAttention
 
 DATA = Path(__file__).parent.parent / "data" / "architectures"
 BATCHED_TOKENS = 8192
+
+
+GPUS = {"h100": "h100-sxm", "a100": "a100-sxm-80gb", "l4": "l4"}
 
 
 def cases(family):
@@ -34,6 +40,7 @@ def cases(family):
 
 def _label(fact):
     words = [f"tp{fact['tensor']}"]
+    words += [str(fact[word]) for word in ("gpu", "kv_cache_dtype", "args", "stage") if word in fact]
     words += [f"pp{fact['pipeline']}.{fact['stage']}"] if "pipeline" in fact else []
     words += [word for word in ("expert", "lora", "draft_bytes") if word in fact]
     return "-".join(words)
@@ -59,6 +66,33 @@ def check(config, fact):
     if "draft_bytes" in fact:
         modules = tuple(tensor for tensor in draft.tensors if not tensor.per_batched_token)
         assert weights_of(modules, model.num_layers, layout, loading)[-1].num_bytes == fact["draft_bytes"]
+
+
+def check_start(config, fact):
+    """
+    A whole start: bytes of a rank, and for a given KV pool blocks, tokens and concurrency, or the refusal.
+    """
+    model = vs.model_from_config(config, name="recorded")
+    gpu, args = vs.find_gpu(GPUS[fact.get("gpu", "h100")]), fact.get("args", {})
+    stages = args.get("pipeline_parallel_size", 1)
+    words = {**args, **{key: fact[key] for key in ("kv_cache_dtype",) if key in fact}}
+    for available, length, *wanted in [*fact["capacity"], (None, None)]:
+        engine_args = vs.EngineArgs(
+            tensor_parallel_size=fact["tensor"], kv_cache_memory_bytes=available, max_model_len=length, **words
+        )
+        plan = vs.plan(model, gpu, num_gpus=fact["tensor"] * stages, engine_args=engine_args, vllm_version="0.33.0")
+        cache = plan.kv_cache
+        if len(wanted) == 1:
+            assert (plan.fits, cache.max_model_len_that_fits) == (False, *wanted)
+        elif wanted:
+            assert [cache.num_gpu_blocks, cache.size_tokens, round(cache.max_concurrency, 2)] == wanted
+    layout = Layout(tensor=fact["tensor"], pipeline=stages, expert=args.get("enable_expert_parallel", False))
+    setup = prepare(model, gpu, engine_args, layout, rules_for((0, 33, 0)), model.max_model_len)
+    stage = stage_weights(setup.model, layout, setup.loading)[fact.get("stage", 0)]
+    assert stage.num_bytes == fact["weights_bytes"]
+    for part in ("lora_bytes", "draft_bytes"):
+        if part in fact:
+            assert getattr(plan.memory, part) == fact[part]
 
 
 def cache_rows(caches, tensor):

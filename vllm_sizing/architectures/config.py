@@ -95,6 +95,12 @@ class Config:
         value: int = self.integer(*keys, minimum=minimum, maximum=maximum)
         return value
 
+    def automatic(self, key: str) -> int | None:
+        """
+        An integer; None where it is missing or the word ``auto``.
+        """
+        return None if self.data.get(key) == "auto" else self.integer(key, default=None)
+
     def num_layers(self, *keys: str) -> int:
         """
         A number of layers.

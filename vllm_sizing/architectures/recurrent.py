@@ -16,6 +16,7 @@ from vllm_sizing.architectures.config import Config
 from vllm_sizing.specs.model import COLUMN, ROW, Part, RecurrentState, StateTensor
 from vllm_sizing.specs.value import Value
 
+MAMBA1_NORMS = ("dt_layernorm", "b_layernorm", "c_layernorm")
 _STATE_DTYPES = ("float32", "float16", "bfloat16")
 
 
@@ -69,8 +70,14 @@ def add_mamba2(builder: Builder, name: str, hidden: int, mixer: Mamba2, *, layer
     inner, heads = mixer.inner, Part(mixer.heads)
     group = Part(mixer.groups * mixer.state_size, mixer.groups, copied=mixer.groups == 1)
     convolved = (Part(inner), group, group)
-    builder.linear(f"{name}.conv1d", mixer.kernel, convolved, layers=layers, bias=mixer.conv_bias, quantized=False)
-    builder.linear(f"{name}.in_proj", hidden, (Part(inner), *convolved, heads), layers=layers, bias=mixer.bias)
+    builder.linear(
+        f"{name}.conv1d", mixer.kernel, convolved,
+        layers=layers, bias=mixer.conv_bias, quantized=False, merges_copies=True,
+    )  # fmt: skip
+    builder.linear(
+        f"{name}.in_proj", hidden, (Part(inner), *convolved, heads),
+        layers=layers, bias=mixer.bias, merges_copies=True,
+    )  # fmt: skip
     builder.parameter(f"{name}.A", mixer.heads, layers=layers, shard=COLUMN, dtype="float32")
     for vector in ("D", "dt_bias"):
         builder.parameter(f"{name}.{vector}", mixer.heads, layers=layers, shard=COLUMN)
@@ -93,6 +100,8 @@ class Mamba1(Value):
         rank: Width of the time-step projection's input.
 
         norms: Names of the norms on time step, B and C; empty for none.
+
+        norm_role: ``buffer`` where they have no weight, but ones in its place.
     """
 
     inner: int
@@ -102,6 +111,7 @@ class Mamba1(Value):
     conv_bias: bool = True
     bias: bool = False
     norms: tuple[str, ...] = ()
+    norm_role: str = "parameter"
 
 
 def add_mamba1(builder: Builder, name: str, hidden: int, mixer: Mamba1, *, layers: Layers) -> None:
@@ -120,7 +130,7 @@ def add_mamba1(builder: Builder, name: str, hidden: int, mixer: Mamba1, *, layer
     builder.parameter(f"{name}.D", inner, layers=layers, shard=COLUMN)
     builder.linear(f"{name}.out_proj", inner, hidden, shard=ROW, bias=mixer.bias, **common)
     for norm, size in zip(mixer.norms, (mixer.rank, state, state), strict=False):
-        builder.norm(f"{name}.{norm}", size, layers=layers)
+        builder.norm(f"{name}.{norm}", size, layers=layers, role=mixer.norm_role)
     states = (
         StateTensor(columns=(Part(inner),), rows=mixer.kernel - 1),
         StateTensor(columns=(Part(inner),), depth=state, dtype="ssm"),

@@ -42,6 +42,7 @@ _MODULES = {
         "GraniteForCausalLM", "GraniteMoeForCausalLM", "GraniteMoeSWAForCausalLM", "GraniteMoeSharedForCausalLM",
         "GraniteSWAForCausalLM",
     ),
+    "granite_hybrid": ("GraniteMoeHybridForCausalLM",),
     "hrm": ("HrmTextForCausalLM",),
     "hy_v4": ("HYV4ForCausalLM",),
     "llava": (
@@ -51,6 +52,7 @@ _MODULES = {
     ),
     "llama4": ("Llama4ForCausalLM",),
     "llama4_vision": ("Llama4ForConditionalGeneration",),
+    "mamba": ("FalconMambaForCausalLM", "Mamba2ForCausalLM", "MambaForCausalLM"),
     "mimo": ("MiMoV2FlashForCausalLM",),
     "minicpm3": ("MiniCPM3ForCausalLM",),
     "mixtral": ("MiniMaxM2ForCausalLM", "MixtralForCausalLM", "OlmoeForCausalLM", "PhiMoEForCausalLM"),

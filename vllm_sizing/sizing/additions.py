@@ -136,7 +136,8 @@ def _tensor_slot(tensor: WeightTensor, layout: Layout, rank: int) -> int:
     fused = tensor.shard.parts or (Part(rows),)
     if tensor.shard.axis == 1:
         return rank * (cols // layout.tensor + rows)
-    parts = tensor.adapters or len(fused)
+    copied = tensor.merges_copies and any(part.units % layout.tensor for part in fused)
+    parts = 1 if copied else tensor.adapters or len(fused)
     if tensor.shard.axis is None:
         return rank * (parts * cols + rows)
     local = sum(part_on_rank(part, layout.tensor, tensor.name) for part in fused)

@@ -98,6 +98,7 @@ def prepare(
     prefix_caching = args.enable_prefix_caching
     if prefix_caching is None:
         prefix_caching = not pooling and (not recurrent or rules.hybrid_prefix_caching)
+        prefix_caching = prefix_caching and "attention_free" not in model.traits
     seqs, tokens = resolve_batch(gpu, args, rules, max_model_len, largest_item=largest_item(model, rules))
     speculative_tokens = num_speculative_tokens(args)
     v2_runner = uses_v2_runner(

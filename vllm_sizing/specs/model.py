@@ -100,6 +100,8 @@ class WeightTensor(Value):
         per_batched_token: The shape is per token of ``max_num_batched_tokens``.
 
         adapters: A matrices in one LoRA slot of a merged layer; 0: one for each of its parts.
+
+        merges_copies: One A matrix is enough where ranks hold copies of a part.
     """
 
     name: str
@@ -118,6 +120,7 @@ class WeightTensor(Value):
     encoder_heads: int = 0
     per_batched_token: bool = False
     adapters: int = 0
+    merges_copies: bool = False
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
