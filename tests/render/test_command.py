@@ -1,3 +1,4 @@
+import re
 import shutil
 import subprocess
 
@@ -6,7 +7,7 @@ import pytest
 
 import vllm_sizing as vs
 from tests.render import samples
-from vllm_sizing.errors import InvalidValueError, SizingError
+from vllm_sizing.errors import InvalidValueError, SizingError, UnsupportedError
 from vllm_sizing.render.argv import plan_argv, to_shell
 from vllm_sizing.render.command import command
 from vllm_sizing.render.script import script
@@ -46,7 +47,7 @@ def start(tmp_path):
         done = subprocess.run(
             ["bash", "-c", text],
             cwd=tmp_path,
-            env={"PATH": f"{stub.parent}:/usr/bin:/bin", **environment},
+            env={"PATH": f"{stub.parent}:/usr/bin:/bin", "VLLM_API_KEY": "k", **environment},
             capture_output=True,
             check=True,
         )
@@ -61,7 +62,11 @@ def test_the_command_of_a_fitting_plan(golden):
 
 
 def test_the_script_of_a_fitting_plan(golden):
-    assert script(samples.fits()) == golden("sh")
+    text = re.sub(
+        r"vllm-sizing \S+ for (.*); plan [0-9a-f]{12}", r"vllm-sizing VERSION for \1; plan HASH", script(samples.fits())
+    )
+
+    assert text == golden("sh")
 
 
 @pytest.mark.parametrize("name", ["m", *HOSTILE])
@@ -134,8 +139,20 @@ def test_a_plan_over_nodes_asks_the_shell_for_the_node(start):
 
     where = ("--nnodes", "2", "--node-rank", "0", "--master-addr", "10.0.0.1")
     assert first == (*plan_argv(over_nodes()), *where)
+    assert second[:-1] == (*plan_argv(over_nodes()), *where[:3], "1", *where[4:])
     assert second[-1] == "--headless"
     assert start(command(over_nodes()), MASTER_ADDR="10.0.0.1", NODE_RANK="0") == first
+
+
+@BASH
+def test_a_script_without_a_key_serves_this_machine_only(start):
+    plan = named("m")
+    chosen = named(
+        "m", requested=EngineArgs(extra_args=("--host", "::")), engine_args=EngineArgs(extra_args=("--host", "::"))
+    )
+
+    assert start(script(plan), VLLM_API_KEY="") == (*plan_argv(plan), "--host", "127.0.0.1")
+    assert start(script(chosen), VLLM_API_KEY="") == plan_argv(chosen)
 
 
 @BASH
@@ -147,19 +164,29 @@ def test_a_script_over_nodes_stops_when_the_node_is_not_named(start):
 
 
 @pytest.mark.parametrize(
-    ("plan", "ends"),
+    ("plan", "text"),
     [
-        (over_nodes("0.11.0"), "--distributed-executor-backend ray\n"),
-        (over_nodes(distributed_executor_backend="ray"), "--distributed-executor-backend ray\n"),
-        (
-            over_nodes(nnodes=2),
-            '--nnodes 2 \\\n  --node-rank "$NODE_RANK" \\\n  --master-addr "$MASTER_ADDR"\n',
-        ),
+        (over_nodes("0.11.0"), "  --distributed-executor-backend ray\n"),
+        (over_nodes(distributed_executor_backend="ray"), "  --distributed-executor-backend ray "),
+        (over_nodes(nnodes=2), '  --node-rank "$NODE_RANK" \\\n  --master-addr "$MASTER_ADDR"\n'),
+        (over_nodes(nnodes=2), "  --nnodes 2 "),
     ],
 )
-def test_what_spans_nodes_is_said_once(plan, ends):
-    assert command(plan).endswith(ends)
+def test_what_spans_nodes_is_said_once(plan, text):
+    assert text in command(plan)
     assert command(plan).count("nnodes") + command(plan).count(" ray") == 1
+
+
+@pytest.mark.parametrize("words", [("--node-rank", "1"), ("--api-server-count", "4"), ("--headless",)])
+def test_what_differs_between_nodes_cannot_be_passed_to_all(words):
+    with pytest.raises(UnsupportedError, match="cannot be the same on each of 2 nodes"):
+        command(over_nodes(extra_args=words))
+
+
+def test_nodes_that_are_asked_for_are_told_who_they_are():
+    one_gpu_each = attrs.evolve(over_nodes(nnodes=4), cluster=Cluster(gpu=samples.H100, num_gpus=8))
+
+    assert "--node-rank" in command(one_gpu_each)
 
 
 @pytest.mark.parametrize("name", ["command", "html", "json", "script", "to_text"])

@@ -4,6 +4,7 @@ The one place where the arguments of ``vllm serve`` are computed; every output w
 
 from __future__ import annotations
 
+import re
 import shlex
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from vllm_sizing.catalog.flag_words import check_word, read_words
 from vllm_sizing.catalog.flags import check_flag, flag_table
 from vllm_sizing.catalog.names import quote
 from vllm_sizing.errors import InvalidValueError
+from vllm_sizing.render.drain import can_drain, drain
 from vllm_sizing.specs.engine import EngineArgs, thaw
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 # vLLM's defaults of these moved, or differ by GPU; what the plan promises rests on them.
 _PROMISED = ("max_model_len", "gpu_memory_utilization", "max_num_seqs", "max_num_batched_tokens")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def to_argv(
@@ -50,9 +53,57 @@ def to_argv(
 
 def plan_argv(plan: Plan) -> tuple[str, ...]:
     """
-    The command of a plan: what the user asked for, what was decided, and what the promise rests on.
+    The command of a plan on one node: the model and `plan_groups`.
     """
-    return to_argv(plan.model.name, written_args(plan), plan.vllm_version)
+    words = (word for group in plan_groups(plan) for word in group)
+    return ("vllm", "serve", model_word(plan.model.name), *words)
+
+
+def plan_groups(plan: Plan) -> tuple[tuple[str, ...], ...]:
+    """
+    The arguments that every output writes, each flag with its values.
+
+    What the user asked for, what was decided, what the promise rests on, the commit that was planned
+    for, and the time to let running requests end.
+
+    Raises:
+        UnsupportedError: This version of vLLM would refuse an argument.
+    """
+    groups = argument_groups(written_args(plan), plan.vllm_version)
+    commit, settings = pinned(plan), extra_settings(plan)
+    if commit and plan.engine_args.revision is None:
+        groups += (("--revision", commit),)
+    if can_drain(plan) and "shutdown_timeout" not in settings:
+        groups += (("--shutdown-timeout", str(drain(plan, settings)[0])),)
+    return groups
+
+
+def pinned(plan: Plan) -> str | None:
+    """
+    The commit of the model's repository that the plan is for, if it is known.
+    """
+    revision = plan.engine_args.revision or plan.model.revision
+    return revision if revision and _COMMIT.fullmatch(revision) and not is_folder(plan.model.name) else None
+
+
+def is_folder(model: str) -> bool:
+    """
+    Whether a model's name is a path and not an id on the Hub.
+
+    >>> is_folder("Qwen/Qwen3-8B"), is_folder("./m"), is_folder("/data/m")
+    (False, True, True)
+    """
+    return model.startswith(("/", "./", "../", "~")) or model in {".", ".."} or model.count("/") > 1
+
+
+def extra_settings(plan: Plan) -> dict[str, Any]:
+    """
+    What the extra arguments set, by name.
+    """
+    if not plan.engine_args.extra_args:
+        return {}
+    _, uses = read_words(list(plan.engine_args.extra_args), flag_table(plan.vllm_version), complete=False)
+    return {use.flag.dest: use.value for use in uses}
 
 
 def to_shell(argv: Iterable[str]) -> str:

@@ -6,13 +6,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vllm_sizing.catalog.flags import flag_table
-from vllm_sizing.render.argv import argument_groups, model_word, to_shell, written_args
+from vllm_sizing.render.argv import model_word, plan_groups, to_shell
+from vllm_sizing.render.nodes import count_nodes, node_words
 
 if TYPE_CHECKING:
     from vllm_sizing.specs.plan import Plan
-
-_NNODES_SINCE = (0, 11, 1)
 
 
 def command(plan: Plan) -> str:
@@ -34,25 +32,5 @@ def shell_arguments(plan: Plan) -> list[str]:
     """
     The arguments behind the model, each flag with its values as shell text.
     """
-    groups = argument_groups(written_args(plan), plan.vllm_version)
-    return [to_shell(group) for group in groups] + _nodes(plan)
-
-
-def spans_nodes(plan: Plan) -> bool:
-    """
-    Whether its processes run on more than one node.
-    """
-    return plan.num_gpus > plan.cluster.num_gpus
-
-
-def _nodes(plan: Plan) -> list[str]:
-    """
-    What every node must be told: vLLM 0.33 ``engine/arg_utils.py``, before 0.11.1 by Ray alone.
-    """
-    args = plan.engine_args
-    if not spans_nodes(plan) or args.distributed_executor_backend == "ray":
-        return []
-    if flag_table(plan.vllm_version).release < _NNODES_SINCE:
-        return ["--distributed-executor-backend ray"]
-    nodes = [] if args.nnodes else [f"--nnodes {-(-plan.num_gpus // plan.cluster.num_gpus)}"]
-    return [*nodes, '--node-rank "$NODE_RANK"', '--master-addr "$MASTER_ADDR"']
+    nodes = node_words(plan, str(count_nodes(plan)), '"$NODE_RANK"', '"$MASTER_ADDR"')
+    return [*map(to_shell, plan_groups(plan)), *(f"{flag} {value}" for flag, value in nodes)]

@@ -12,13 +12,16 @@ from vllm_sizing.catalog.flag_values import MANY
 from vllm_sizing.catalog.flag_words import read_words
 from vllm_sizing.catalog.flags import flag_table
 from vllm_sizing.errors import UnsupportedError
-from vllm_sizing.render.argv import model_word
+from vllm_sizing.render.argv import model_word, plan_argv
 from vllm_sizing.render.container import SECRETS
-from vllm_sizing.render.deployment import ANY_NODES, count_nodes, plan_notes, served_words
+from vllm_sizing.render.deployment import ANY_NODES, check_code, plan_notes
+from vllm_sizing.render.nodes import count_nodes
 from vllm_sizing.render.yaml import comment_block, to_yaml
 
 if TYPE_CHECKING:
     from vllm_sizing.specs.plan import Plan
+
+_USAGE = "Start: vllm serve --config config.yaml (two words: with = vLLM ignores the file)"
 
 
 def config(plan: Plan) -> dict[str, str]:
@@ -34,14 +37,17 @@ def config(plan: Plan) -> dict[str, str]:
         able = ", ".join(name for name in ANY_NODES if name != "config")
         message = f"config is for one node and the plan needs {count_nodes(plan)}; {able} can"
         raise UnsupportedError(message, field="emit", value="config")
-    usage = ("Start: vllm serve --config config.yaml (two words: with = vLLM ignores the file)", "")
+    check_code(plan, "config")
+    model, entries = model_word(plan.model.name), _entries(plan)
+    usage = [_USAGE, ""]
+    if not {"host", "uds"} & entries.keys():
+        usage.insert(1, "It listens on this machine only; to serve others take host out and set VLLM_API_KEY.")
+        entries["host"] = "127.0.0.1"
     environment = "VLLM_NO_USAGE_STATS=1\n"
     head = "Settings without secrets: set -a; . ./vllm.env; set +a"
     secrets = "Copy to secrets.env (mode 600, not into version control) and fill in; an empty one is not set."
     return {
-        "config.yaml": to_yaml(
-            {"model": model_word(plan.model.name), **_entries(plan)}, comments=(*usage, *plan_notes(plan))
-        ),
+        "config.yaml": to_yaml({"model": model, **entries}, comments=(*usage, *plan_notes(plan))),
         "vllm.env": comment_block([head]) + environment,
         "secrets.env.example": comment_block([secrets]) + "".join(f"{name}=\n" for name in SECRETS),
     }
@@ -49,7 +55,7 @@ def config(plan: Plan) -> dict[str, str]:
 
 def _entries(plan: Plan) -> dict[str, Any]:
     table = flag_table(plan.vllm_version)
-    _, uses = read_words(list(served_words(plan)), table, complete=False)
+    _, uses = read_words(list(plan_argv(plan)[3:]), table, complete=False)
     entries: dict[str, Any] = {}
     for use in uses:
         name = use.flag.name[2:]

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from vllm_sizing.catalog.flag_words import read_words
 from vllm_sizing.catalog.flags import flag_table
 from vllm_sizing.errors import UnsupportedError
-from vllm_sizing.render.argv import model_word, plan_argv
+from vllm_sizing.render.argv import extra_settings, is_folder, model_word, pinned, plan_argv
+from vllm_sizing.render.drain import drain
+from vllm_sizing.render.nodes import count_nodes
 from vllm_sizing.units import GB, GIB, ceil_div, format_gib
 
 if TYPE_CHECKING:
@@ -36,15 +37,11 @@ _LOAD_BYTES_PER_S = GB  # a network disk or one SATA SSD
 _WARM_UP_S = 300  # compilation, profiling and graph capture; measured starts took 1 to 5 minutes
 _EAGER_WARM_UP_S = 60
 _LEAST_START_S = 600
-_LEAST_DRAIN_S, _MOST_DRAIN_S = 30, 300
 _LARGEST_SHARD_BYTES = 60 * GB  # 1.2 x the 50 GB that transformers 5 writes into one file
 _RING_BYTES = 16 * 10 * 2**20  # vLLM 0.33 distributed/device_communicators/shm_broadcast.py: the broadcast's ring
 _WORKER_RING_BYTES = 24 * 10 * 2**20  # and each worker's answers
-_DRAIN_SINCE: Release = (0, 18, 0)
-_NNODES_SINCE: Release = (0, 11, 1)
 _SERVE_SINCE: Release = (0, 11, 2)
 _USER_SINCE: Release = (0, 22, 0)
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 _ELSEWHERE = ("config", "headless", "host", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "uds")
 
 
@@ -154,34 +151,9 @@ def deployment(
     if folder and not folders:
         able = ("command", "script", "config", "docker", "compose", "systemd", "quadlet", "slurm")
         raise _refusal(target, "cannot mount a folder of one machine, which the model is", able)
-    settings = _settings(plan)
+    settings = extra_settings(plan)
     _check(plan, target, settings, container=container)
     return _measured(plan, model, settings, num_nodes=num_nodes, folder=folder)
-
-
-def count_nodes(plan: Plan) -> int:
-    """
-    Nodes that the plan's processes run on.
-    """
-    return max(plan.engine_args.nnodes or 1, ceil_div(plan.num_gpus, plan.cluster.num_gpus))
-
-
-def spans_without_ray(plan: Plan) -> bool:
-    """
-    Whether vLLM's own processes find each other over nodes (``--nnodes``).
-    """
-    release = flag_table(plan.vllm_version).release
-    return plan.engine_args.distributed_executor_backend != "ray" and release >= _NNODES_SINCE
-
-
-def is_folder(model: str) -> bool:
-    """
-    Whether a model's name is a path and not an id on the Hub.
-
-    >>> is_folder("Qwen/Qwen3-8B"), is_folder("./m"), is_folder("/data/m")
-    (False, True, True)
-    """
-    return model.startswith(("/", "./", "../", "~")) or model in {".", ".."} or model.count("/") > 1
 
 
 def object_name(model: str) -> str:
@@ -201,15 +173,6 @@ def _refusal(target: str, reason: str, able: tuple[str, ...]) -> UnsupportedErro
     return UnsupportedError(message, field="emit", value=target)
 
 
-def _settings(plan: Plan) -> dict[str, Any]:
-    """
-    What the extra arguments set, by name.
-    """
-    table = flag_table(plan.vllm_version)
-    _, uses = read_words(list(plan.engine_args.extra_args), table, complete=False)
-    return {use.flag.dest: use.value for use in uses}
-
-
 def _check(plan: Plan, target: str, settings: dict[str, Any], *, container: bool) -> None:
     if container and plan.gpu.vendor != "nvidia":
         raise _refusal(target, f"is written for NVIDIA GPUs, and {plan.gpu.name} is none", ANY_NODES)
@@ -217,16 +180,20 @@ def _check(plan: Plan, target: str, settings: dict[str, Any], *, container: bool
         if (container or name != "host") and settings.get(name) not in {None, False}:
             reason = f"needs a server on plain HTTP, and extra_args set {name}"
             raise _refusal(target, reason, ("command", "script", "config"))
-    args = plan.engine_args
-    if args.trust_remote_code and not (_pinned(plan) or is_folder(plan.model.name)):
+    check_code(plan, target)
+
+
+def check_code(plan: Plan, target: str) -> None:
+    """
+    Refuse to run the code of a repository that anybody may change later.
+
+    Raises:
+        UnsupportedError: trust_remote_code without a commit.
+    """
+    if plan.engine_args.trust_remote_code and not (pinned(plan) or is_folder(plan.model.name)):
         reason = "would run the repository's code of any later day: trust_remote_code needs revision, a commit;"
-        message = f"{target} {reason} pin it, or write command or script"
+        message = f"{target} {reason} pin it, or write command"
         raise UnsupportedError(message, field="emit", value=target)
-
-
-def _pinned(plan: Plan) -> str | None:
-    revision = plan.engine_args.revision or plan.model.revision
-    return revision if revision and _COMMIT.fullmatch(revision) else None
 
 
 def _measured(plan: Plan, model: str, settings: dict[str, Any], *, num_nodes: int, folder: bool) -> Deployment:
@@ -238,7 +205,7 @@ def _measured(plan: Plan, model: str, settings: dict[str, Any], *, num_nodes: in
     per_gpu = memory.weights_bytes_per_gpu + memory.lora_bytes + memory.draft_bytes + memory.offloaded_bytes_per_gpu
     checkpoint = plan.model.checkpoint_bytes or per_gpu * plan.num_gpus // replicas
     start_s, start_note = _start(checkpoint, folder=folder, eager=bool(args.enforce_eager))
-    drain_s, drain_note = _drain(plan, settings, release)
+    drain_s, drain_note = drain(plan, settings)
     grace_s = PRE_STOP_S + drain_s + 15
     shm, shm_note = _shared_memory(gpus, engines, settings)
     multimodal = 2 * float(settings.get("mm_processor_cache_gb", 4)) if plan.model.encoders else 0
@@ -250,7 +217,7 @@ def _measured(plan: Plan, model: str, settings: dict[str, Any], *, num_nodes: in
     extra = f"{multimodal:g} GiB (multimodal) + {host:g} GiB (offloaded) + shared memory"
     processes = f"{servers} (API) + {engines} (engines) + {gpus} (GPUs)"
     processes += " + 1 (coordinator)" if replicas > 1 else ""
-    revision = _pinned(plan)
+    revision = pinned(plan)
     user = release >= _USER_SINCE
     home = "/home/vllm" if user else "/root"
     environment = [
@@ -266,7 +233,7 @@ def _measured(plan: Plan, model: str, settings: dict[str, Any], *, num_nodes: in
         model=model,
         folder=folder,
         revision=revision,
-        words=served_words(plan),
+        words=plan_argv(plan)[3:],
         image=f"{IMAGE}:v{'.'.join(map(str, release))}",
         positional=release >= _SERVE_SINCE,
         port=int(settings.get("port") or 8000),
@@ -299,20 +266,6 @@ def _measured(plan: Plan, model: str, settings: dict[str, Any], *, num_nodes: in
     )
 
 
-def served_words(plan: Plan) -> tuple[str, ...]:
-    """
-    The plan's arguments behind the model, with what a deployment pins: the commit and the time to drain.
-    """
-    settings, release = _settings(plan), flag_table(plan.vllm_version).release
-    words = plan_argv(plan)[3:]
-    revision = _pinned(plan)
-    if revision and plan.engine_args.revision is None and not is_folder(plan.model.name):
-        words += ("--revision", revision)
-    if release >= _DRAIN_SINCE and "shutdown_timeout" not in settings:
-        words += ("--shutdown-timeout", str(_drain(plan, settings, release)[0]))
-    return words
-
-
 def _start(checkpoint: int, *, folder: bool, eager: bool) -> tuple[int, str]:
     download = 0 if folder else ceil_div(checkpoint, _DOWNLOAD_BYTES_PER_S)
     load = ceil_div(checkpoint, _LOAD_BYTES_PER_S)
@@ -323,20 +276,6 @@ def _start(checkpoint: int, *, folder: bool, eager: bool) -> tuple[int, str]:
         f"warm-up and graphs), at least {_LEAST_START_S} s"
     )
     return seconds, note
-
-
-def _drain(plan: Plan, settings: dict[str, Any], release: Release) -> tuple[int, str]:
-    if release < _DRAIN_SINCE:
-        return 0, "0 s: vLLM before 0.18 aborts running requests when it is told to stop"
-    if settings.get("shutdown_timeout") is not None:
-        seconds = int(settings["shutdown_timeout"])
-        return seconds, f"{seconds} s as asked (shutdown_timeout)"
-    bounds = f"from {_LEAST_DRAIN_S} to {_MOST_DRAIN_S} s"
-    if plan.performance is None:
-        return _MOST_DRAIN_S, f"{_MOST_DRAIN_S} s: how long a request takes is not known; {bounds}"
-    slow = ceil(min(plan.performance.e2el_ms.high / 1000, _MOST_DRAIN_S))
-    seconds = max(_LEAST_DRAIN_S, slow)
-    return seconds, f"{seconds} s = a slow request of the workload ({slow} s), {bounds}"
 
 
 def _shared_memory(gpus: int, engines: int, settings: dict[str, Any]) -> tuple[int, str]:
@@ -372,7 +311,7 @@ def plan_notes(plan: Plan) -> tuple[str, ...]:
         warnings.append("WARNING: the plan does not fit; this server will not start.")
     if plan.engine_args.trust_remote_code:
         warnings.append("WARNING: trust_remote_code runs code that the model's repository brings.")
-    if not _pinned(plan) and not is_folder(plan.model.name):
+    if not pinned(plan) and not is_folder(plan.model.name):
         warnings.append("The model's revision is not pinned; --revision with a commit pins it.")
     return (
         f"Written by vllm-sizing {vllm_sizing.__version__} for vLLM {plan.vllm_version}; plan {digest}.",

@@ -7,8 +7,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from vllm_sizing.errors import UnsupportedError
-from vllm_sizing.render.deployment import deployment, spans_without_ray
+from vllm_sizing.render.deployment import deployment
 from vllm_sizing.render.kubernetes import USAGE, account, claim, metadata, pod, policy, service
+from vllm_sizing.render.nodes import needs_ray, node_words
 from vllm_sizing.render.yaml import to_yaml
 
 if TYPE_CHECKING:
@@ -34,13 +35,11 @@ def lws(plan: Plan) -> str:
         InvalidValueError: The model's name cannot stand on a command line.
     """
     wanted = deployment(plan, "lws", folders=False)
-    if wanted.num_nodes > 1 and not spans_without_ray(plan):
+    if wanted.num_nodes > 1 and needs_ray(plan):
         message = "lws starts several nodes without Ray, which this plan needs; kuberay can"
         raise UnsupportedError(message, field="emit", value="lws")
-    group: tuple[str, ...] = ()
-    if wanted.num_nodes > 1:
-        nnodes = () if plan.engine_args.nnodes else ("--nnodes", "$(LWS_GROUP_SIZE)")
-        group = (*nnodes, "--node-rank", "$(LWS_WORKER_INDEX)", "--master-addr", "$(LWS_LEADER_ADDRESS)")
+    told = node_words(plan, "$(LWS_GROUP_SIZE)", "$(LWS_WORKER_INDEX)", "$(LWS_LEADER_ADDRESS)")
+    group = tuple(word for pair in told for word in pair)
     template = {
         "size": wanted.num_nodes,
         "restartPolicy": "RecreateGroupOnPodRestart",

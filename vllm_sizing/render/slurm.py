@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from vllm_sizing.errors import UnsupportedError
 from vllm_sizing.render.container import folder_mount
-from vllm_sizing.render.deployment import deployment, spans_without_ray
+from vllm_sizing.render.deployment import deployment
+from vllm_sizing.render.nodes import needs_ray, node_words
 from vllm_sizing.render.shell import bash_array, bash_script
 from vllm_sizing.units import MIB, ceil_div
 
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
 
 # The model and its arguments come as words, never as text of this program.
 _NODE = (
-    'extra=(); if [ "$SLURM_PROCID" != 0 ]; then extra=(--headless); fi; '
-    'exec vllm serve "$@"{nnodes} --node-rank "$SLURM_PROCID" --master-addr "$MASTER_ADDR" "${{extra[@]}}"'
+    'extra=(); if [ "$SLURM_PROCID" != 0 ]; then extra=(--headless); fi; exec vllm serve "$@" {nodes} "${{extra[@]}}"'
 )
 _HEAD = """\
 mapfile -t hosts < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
@@ -44,7 +44,7 @@ def slurm(plan: Plan) -> str:
     """
     wanted = deployment(plan, "slurm", container=False)
     folder_mount(wanted, "slurm", relative=False)
-    if wanted.num_nodes > 1 and not spans_without_ray(plan):
+    if wanted.num_nodes > 1 and needs_ray(plan):
         message = "slurm starts several nodes without Ray, which this plan needs; kuberay can"
         raise UnsupportedError(message, field="emit", value="slurm")
     directives = "".join(f"#SBATCH {line}\n" for line in _directives(wanted))
@@ -80,6 +80,6 @@ def _directives(wanted: Deployment) -> tuple[str, ...]:
 def _start(plan: Plan, wanted: Deployment) -> str:
     if wanted.num_nodes == 1:
         return 'srun --kill-on-bad-exit=1 vllm serve "${args[@]}" &'
-    nnodes = "" if plan.engine_args.nnodes else ' --nnodes "$SLURM_JOB_NUM_NODES"'
-    program = _NODE.format(nnodes=nnodes)
+    told = node_words(plan, '"$SLURM_JOB_NUM_NODES"', '"$SLURM_PROCID"', '"$MASTER_ADDR"')
+    program = _NODE.format(nodes=" ".join(f"{flag} {value}" for flag, value in told))
     return f"{_HEAD}srun --kill-on-bad-exit=1 bash -c '{program}' bash \"${{args[@]}}\" &"
