@@ -33,7 +33,7 @@ _DEFAULTS = {
 }  # fmt: skip
 
 
-def add_language_model(builder: Builder, text: Config, *, prefix: str = "") -> Stack:
+def add_language_model(builder: Builder, text: Config, *, architecture: str = "", prefix: str = "") -> Stack:
     """
     The decoder; both ends are on every pipeline stage and never tied.
     """

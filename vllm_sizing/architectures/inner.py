@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import importlib
 
+import attrs
+
 from vllm_sizing.architectures.blocks import Stack
 from vllm_sizing.architectures.builder import Builder
 from vllm_sizing.architectures.checkpoint import Checkpoint
@@ -75,6 +77,17 @@ def add_inner_model(
         raise UnknownArchitectureError(message, architecture=name)
     stack: Stack = module.add_language_model(builder, text, architecture=name, prefix=prefix)
     return stack
+
+
+def without_lora_ends(builder: Builder) -> None:
+    """
+    A class that builds the bare decoder and its own head: LoRA wraps neither table nor head.
+    """
+    builder.tensors = [
+        attrs.evolve(tensor, lora=False) if tensor.role in ("embedding", "lm_head") else tensor
+        for tensor in builder.tensors
+    ]
+    builder.traits.discard("lora_tied_head")
 
 
 def with_outer_tying(checkpoint: Checkpoint, text: Config, *, default: bool | None = None) -> Config:

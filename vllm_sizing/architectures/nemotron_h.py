@@ -57,7 +57,7 @@ def read_pattern(text: Config, kinds_key: str, pattern_key: str, default: str) -
     return "".join(_KINDS[kind] for kind in kinds)
 
 
-def add_language_model(builder: Builder, text: Config, *, prefix: str = "") -> Stack:
+def add_language_model(builder: Builder, text: Config, *, architecture: str = "", prefix: str = "") -> Stack:
     """
     The decoder; both ends are on every pipeline stage and never tied.
     """

@@ -16,7 +16,7 @@ _DEFAULTS = {"max_position_embeddings": 2048, "tie_word_embeddings": True}
 _POSITION_OFFSET = 2  # OPTLearnedPositionalEmbedding has this many rows more.
 
 
-def add_language_model(builder: Builder, text: Config, *, prefix: str = "") -> Stack:
+def add_language_model(builder: Builder, text: Config, *, architecture: str = "", prefix: str = "") -> Stack:
     """
     The decoder; both ends are on every pipeline stage.
     """

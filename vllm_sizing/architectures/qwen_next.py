@@ -118,7 +118,7 @@ def add_gated_attention(builder: Builder, name: str, stack: Stack, *, layers: La
     builder.norm(f"{name}.k_norm", size, layers=layers)
     builder.attention_caches(f"{name}.attn", layers, heads, attention.num_kv_heads, size)
     if layers:
-        add_rope(builder, name, stack, partial=0.25, mrope_factor=mrope_factor)
+        add_rope(builder, name, stack, partial=0.25, mrope_factor=mrope_factor, layers=layers)
 
 
 def add_delta_net(builder: Builder, name: str, stack: Stack, *, layers: Layers, interleaved: bool) -> None:

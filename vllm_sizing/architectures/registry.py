@@ -12,8 +12,10 @@ _MODULES = {
         "MistralModel", "Phi3ForCausalLM", "Qwen2ForCausalLM", "Qwen2Model", "Qwen3ForCausalLM",
         "TeleChat3ForCausalLM",
     ),
+    "blip2": ("Blip2ForConditionalGeneration",),
     "classics": ("BloomForCausalLM", "FalconForCausalLM", "GPT2LMHeadModel", "GPTJForCausalLM"),
     "cohere": ("Cohere2ForCausalLM", "Cohere2MoeForCausalLM", "CohereForCausalLM"),
+    "cohere2_vision": ("Cohere2VisionForConditionalGeneration",),
     "deepseek": (
         "AXK1ForCausalLM", "DeepseekForCausalLM", "DeepseekV2ForCausalLM", "DeepseekV32ForCausalLM",
         "DeepseekV3ForCausalLM", "Glm4MoeLiteForCausalLM", "GlmMoeDsaForCausalLM",
@@ -45,6 +47,8 @@ _MODULES = {
     "granite_hybrid": ("GraniteMoeHybridForCausalLM",),
     "hrm": ("HrmTextForCausalLM",),
     "hy_v4": ("HYV4ForCausalLM",),
+    "idefics3": ("Idefics3ForConditionalGeneration", "SmolVLMForConditionalGeneration"),
+    "internvl": ("InternS1ForConditionalGeneration", "InternVLChatModel", "InternVLForConditionalGeneration"),
     "llava": (
         "LightOnOCRForConditionalGeneration", "LlavaForConditionalGeneration", "LlavaNextForConditionalGeneration",
         "LlavaNextVideoForConditionalGeneration", "LlavaOnevisionForConditionalGeneration",
@@ -55,6 +59,7 @@ _MODULES = {
     "mamba": ("FalconMambaForCausalLM", "Mamba2ForCausalLM", "MambaForCausalLM"),
     "mimo": ("MiMoV2FlashForCausalLM",),
     "minicpm3": ("MiniCPM3ForCausalLM",),
+    "minicpmv4": ("MiniCPMV4_6ForConditionalGeneration", "MiniCPMV4_7ForConditionalGeneration"),
     "mixtral": ("MiniMaxM2ForCausalLM", "MixtralForCausalLM", "OlmoeForCausalLM", "PhiMoEForCausalLM"),
     "nemotron_h": ("NemotronHForCausalLM",),
     "pixtral_native": ("PixtralForConditionalGeneration",),

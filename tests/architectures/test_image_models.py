@@ -1,0 +1,14 @@
+"""
+Models that see or hear, against what vLLM allocates.
+"""
+
+import pytest
+
+from tests.architectures.recorded import cases, check
+
+FAMILIES = ("blip2", "cohere2_vision", "idefics3", "internvl", "minicpmv4")
+
+
+@pytest.mark.parametrize(("config", "fact"), [case for family in FAMILIES for case in cases(family)])
+def test_bytes_and_cache_are_those_of_vllm(config, fact):
+    check(config, fact)
