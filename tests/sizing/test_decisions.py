@@ -4,6 +4,8 @@ What the planner decides, keeps and refuses.
 
 import attrs
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import vllm_sizing as vs
 from vllm_sizing.units import GIB
@@ -228,9 +230,38 @@ def test_the_users_overhead_replaces_the_modelled_parts():
 
 
 def test_a_busy_gpu_is_an_error():
+    """
+    vLLM compares what it requests with what is free, and refuses to start.
+    """
     busy = attrs.evolve(H100, free_memory_bytes=40 * GIB)
+    plan = vs.plan(QWEN, busy, engine_args=vs.EngineArgs(gpu_memory_utilization=0.9))
 
-    assert "gpu-not-free" in codes(vs.plan(QWEN, busy, engine_args=vs.EngineArgs(gpu_memory_utilization=0.9)))
+    assert not plan.fits
+    assert "does-not-fit-not-free" in codes(plan)
+
+
+@given(free=st.integers(24 * GIB, 79 * GIB), headroom=st.integers(0, 4 * GIB))
+def test_a_share_that_nobody_fixed_is_what_is_free(free, headroom):
+    """
+    Never more than is free, and never more than vLLM's own default.
+    """
+    busy = attrs.evolve(H100, free_memory_bytes=free)
+    plan = vs.plan(QWEN, busy, policy=vs.Policy(headroom_bytes=headroom))
+
+    assert plan.fits
+    assert plan.oom_risk == "low"
+    assert plan.memory.requested_bytes < free - headroom
+    assert plan.engine_args.gpu_memory_utilization <= 0.92
+
+
+def test_the_whole_gpu_is_never_free():
+    """
+    The process itself holds some of it when vLLM looks.
+    """
+    plan = vs.plan(QWEN, H100, engine_args=vs.EngineArgs(gpu_memory_utilization=1.0))
+
+    assert not plan.fits
+    assert "does-not-fit-not-free" in codes(plan)
 
 
 def test_copies_of_the_cache_are_pointed_out():
@@ -243,6 +274,27 @@ def test_offloaded_weights_leave_the_gpu():
     kept = vs.plan(QWEN, H100)
     moved = vs.plan(QWEN, H100, engine_args=vs.EngineArgs(cpu_offload_gb=8))
 
-    assert kept.memory.weights_bytes_per_gpu - moved.memory.weights_bytes_per_gpu == 8 * GIB
-    assert moved.memory.offloaded_bytes_per_gpu == 8 * GIB
-    assert moved.memory.kv_cache_bytes - kept.memory.kv_cache_bytes == 8 * GIB
+    saved = kept.memory.weights_bytes_per_gpu - moved.memory.weights_bytes_per_gpu
+    assert saved == moved.memory.offloaded_bytes_per_gpu
+    rounding = kept.memory.loading_bytes_per_gpu - moved.memory.loading_bytes_per_gpu
+    assert moved.memory.kv_cache_bytes - kept.memory.kv_cache_bytes == saved + rounding
+
+
+def test_the_last_offloaded_parameter_goes_over_the_limit():
+    """
+    A published log of Llama-3.1-8B with 12 GiB: 12.08 GiB went (14.99 GiB loaded, 2.91 GiB left on the GPU).
+    """
+    model = vs.load_model("meta-llama/Llama-3.1-8B-Instruct")
+    plan = vs.plan(model, vs.find_gpu("rtx-3090"), engine_args=vs.EngineArgs(cpu_offload_gb=12), vllm_version="0.17.1")
+
+    assert round(plan.memory.offloaded_bytes_per_gpu / GIB, 2) == 12.08
+    assert round((plan.memory.weights_bytes_per_gpu + plan.memory.loading_bytes_per_gpu) / GIB, 2) == 2.91
+
+
+def test_everything_can_be_offloaded_but_what_is_no_layer():
+    """
+    Embeddings, last norm and head stay.
+    """
+    plan = vs.plan(QWEN, H100, engine_args=vs.EngineArgs(cpu_offload_gb=100))
+
+    assert 0 < plan.memory.weights_bytes_per_gpu < 3 * GIB

@@ -22,7 +22,7 @@ def log_lines(plan: Plan) -> str:
     """
     memory, cache, args = plan.memory, plan.kv_cache, plan.engine_args
     release = _release(plan.vllm_version)
-    loaded = memory.weights_bytes_per_gpu + memory.lora_bytes + memory.draft_bytes
+    loaded = memory.weights_bytes_per_gpu + memory.lora_bytes + memory.draft_bytes + memory.loading_bytes_per_gpu
     word = " memory" if release > (0, 11, 0) else ""
     lines = [f"Model loading took {_loaded(loaded, release)} GiB{word} and ... seconds"]
     interval = memory.kv_cache_bytes_interval

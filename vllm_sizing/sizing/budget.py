@@ -17,7 +17,7 @@ from vllm_sizing.sizing.additions import draft_bytes, lora_bytes, speculation
 from vllm_sizing.sizing.kv_cache import CacheLayout, cache_layout
 from vllm_sizing.sizing.overhead import Overhead, Start, estimate_overhead
 from vllm_sizing.sizing.setup import Setup
-from vllm_sizing.sizing.weights import stage_weights
+from vllm_sizing.sizing.weights import offloaded_bytes, stage_weights
 from vllm_sizing.specs.model import CacheLayer, ModelSpec
 from vllm_sizing.specs.plan import Estimate, MemoryBudget, MemoryPart
 from vllm_sizing.specs.value import Value
@@ -43,6 +43,14 @@ class Numbers(Value):
     available_low: tuple[int, ...]
     available_high: tuple[int, ...]
     exact: bool
+
+    @property
+    def available_cautious(self) -> tuple[int, ...]:
+        """
+        A little below the low end, so that an unlikely fault elsewhere is covered as well.
+        """
+        ends = zip(self.available_bytes, self.available_low, strict=True)
+        return tuple(mid - (mid - low) * 6 // 5 for mid, low in ends)
 
 
 def measure(setup: Setup, max_model_len: int, *, headroom_bytes: int = 0, overhead_bytes: int | None = None) -> Numbers:
@@ -72,11 +80,18 @@ def measure(setup: Setup, max_model_len: int, *, headroom_bytes: int = 0, overhe
     requested = gpu.memory_bytes * setup.gpu_memory_utilization
     requested_bytes = math.ceil(requested) if setup.rules.ceil_requested else int(requested)
     requested_bytes = min(requested_bytes, gpu.memory_bytes)
-    loaded = [stage.num_bytes + lora for stage in stages]
+    moved = [(0, 0)] * len(stages)
+    if args.cpu_offload_gb:
+        limit = int(args.cpu_offload_gb * GIB)
+        moved = [offloaded_bytes(model, layout, setup.loading, stage, limit) for stage in range(len(stages))]
+    loaded = [stage.num_bytes + lora - offloaded for stage, (offloaded, _) in zip(stages, moved, strict=True)]
     loaded[-1] += draft
-    offloaded = min(int((args.cpu_offload_gb or 0) * GIB), max(stage.num_bytes for stage in stages))
-    loaded = [max(lora, amount - offloaded) for amount in loaded]
+    beside = [0] * len(stages)
+    if overhead_bytes is None:
+        beside = [stage.beside_bytes - offloaded for stage, (_, offloaded) in zip(stages, moved, strict=True)]
+    loaded = [amount + extra for amount, extra in zip(loaded, beside, strict=True)]
     fullest = max(range(len(stages)), key=lambda stage: loaded[stage])
+    offloaded = moved[fullest][0]
     given = args.kv_cache_memory_bytes
     low, mid, high = _spent(overhead)
     if given is not None:
@@ -85,6 +100,7 @@ def measure(setup: Setup, max_model_len: int, *, headroom_bytes: int = 0, overhe
         available = tuple(requested_bytes - amount - mid for amount in loaded)
         lows = tuple(amount - (high - mid) for amount in available)
         highs = tuple(amount + (mid - low) for amount in available)
+    staying = overhead.resident_bytes + beside[fullest]
     memory = MemoryBudget(
         total_bytes=gpu.memory_bytes,
         requested_bytes=requested_bytes,
@@ -92,18 +108,19 @@ def measure(setup: Setup, max_model_len: int, *, headroom_bytes: int = 0, overhe
         lora_bytes=lora,
         draft_bytes=draft,
         activation_peak_bytes=int(overhead.activation_peak.mid),
-        non_torch_bytes=int(overhead.non_torch.mid) + overhead.resident_bytes,
+        non_torch_bytes=int(overhead.non_torch.mid) + staying,
         cuda_graph_bytes=int(overhead.cuda_graphs.mid),
         cuda_graph_estimate_bytes=overhead.cuda_graph_estimate_bytes,
         kv_cache_bytes=available[fullest],
         activation_peak_bytes_interval=overhead.activation_peak,
-        non_torch_bytes_interval=_shifted(overhead.non_torch, overhead.resident_bytes),
+        non_torch_bytes_interval=_shifted(overhead.non_torch, staying),
         cuda_graph_bytes_interval=overhead.cuda_graphs,
         kv_cache_bytes_interval=Estimate(
             lows[fullest], available[fullest], highs[fullest],
             "exact" if given is not None else "modelled overhead, independent errors",
         ),
         offloaded_bytes_per_gpu=offloaded,
+        loading_bytes_per_gpu=beside[fullest],
         weight_parts=tuple(
             MemoryPart(name=name, num_bytes=amount, quality="rough" if model.rough else "exact")
             for name, amount in stages[fullest].parts

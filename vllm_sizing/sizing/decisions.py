@@ -129,13 +129,16 @@ def settle(question: Question, layout: Layout) -> Candidate:
     fixed = question.args.max_model_len
     length = question.model.max_model_len if fixed is None or fixed == -1 else fixed
     evaluation = _measure(question, layout, args, length)
+    if args.gpu_memory_utilization is None and evaluation.request_less_bytes:
+        args = _smaller_share(args, evaluation)
+        evaluation = _measure(question, layout, args, length)
     if fixed is None and not evaluation.safe:
         evaluation = _shorter(question, layout, args, evaluation)
     elif fixed == -1 and not evaluation.fits and evaluation.kv_cache.max_model_len_that_fits:
         evaluation = _measure(question, layout, args, evaluation.kv_cache.max_model_len_that_fits)
     limit = evaluation.kv_cache.max_num_seqs_limit
     if question.args.max_num_seqs is None and limit is not None and limit < evaluation.setup.max_num_seqs and limit > 0:
-        lowest = evaluation.numbers.cache.num_blocks(evaluation.numbers.available_low)
+        lowest = evaluation.numbers.cache.num_blocks(evaluation.numbers.available_cautious)
         args = attrs.evolve(args, max_num_seqs=max(1, lowest))
         evaluation = _measure(question, layout, args, evaluation.max_model_len)
     return Candidate(
@@ -173,13 +176,24 @@ def _batch_limits(question: Question, layout: Layout) -> EngineArgs:
     return attrs.evolve(args, max_num_seqs=min(wanted, most))
 
 
+def _smaller_share(args: EngineArgs, evaluation: Evaluation) -> EngineArgs:
+    """
+    The largest gpu_memory_utilization, in hundredths, with which the start is safe, if the cache can spare it.
+    """
+    memory = evaluation.numbers.memory
+    if evaluation.request_less_bytes >= memory.kv_cache_bytes:
+        return args
+    hundredths = (memory.requested_bytes - evaluation.request_less_bytes) * 100 // memory.total_bytes
+    return attrs.evolve(args, gpu_memory_utilization=hundredths / 100)
+
+
 def _shorter(question: Question, layout: Layout, args: EngineArgs, evaluation: Evaluation) -> Evaluation:
     """
     The longest request that fits even at the bad end of the estimates, in whole steps.
     """
     numbers, setup = evaluation.numbers, evaluation.setup
     reserved = 1 if question.rules.null_block_checked else 0
-    for available in (numbers.available_low, numbers.available_bytes):
+    for available in (numbers.available_cautious, numbers.available_bytes):
         blocks = numbers.cache.num_blocks(available) - reserved
         longest = numbers.cache.longest(max(blocks, 0), setup.in_flight_tokens, evaluation.max_model_len)
         wanted = min(question.workload.tokens_per_request, evaluation.max_model_len)

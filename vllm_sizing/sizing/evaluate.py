@@ -14,6 +14,7 @@ from vllm_sizing.sizing.budget import DEVIATIONS_OF_80_PERCENT, Numbers, measure
 from vllm_sizing.sizing.defaults import Rules
 from vllm_sizing.sizing.kv_cache import CacheLayout
 from vllm_sizing.sizing.layout import Layout
+from vllm_sizing.sizing.overhead import bytes_before
 from vllm_sizing.sizing.setup import Setup, prepare
 from vllm_sizing.specs.engine import EngineArgs
 from vllm_sizing.specs.gpu import GpuSpec
@@ -24,6 +25,7 @@ from vllm_sizing.specs.value import Value
 from vllm_sizing.specs.workload import Workload
 
 SAFE, RISKY = 0.1, 1 / 3
+CAUTIOUS = 2.2  # Deviations that leave a seventh of what `SAFE` allows.
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -39,6 +41,8 @@ class Evaluation(Value):
         shortfall_bytes: Missing for one request of max_model_len, per GPU; negative: spare.
 
         refusal: Why it does not start; empty if it does.
+
+        request_less_bytes: That vLLM should request less to start and to capture its graphs safely.
     """
 
     setup: Setup
@@ -49,6 +53,7 @@ class Evaluation(Value):
     failure_probability: float
     shortfall_bytes: int
     refusal: str
+    request_less_bytes: int = 0
 
     @property
     def safe(self) -> bool:
@@ -92,9 +97,12 @@ def evaluate(
     blocks_low = _num_blocks(numbers, numbers.available_low, args)
     blocks_high = _num_blocks(numbers, numbers.available_high, args)
     limit = _state_limit(setup, blocks)
-    room, room_deviation = _room(numbers, policy)
-    starts = room >= 0 and _starts(blocks, needed + reserved, cache, setup)
+    free, free_deviation = _free(setup, policy)
+    room, room_deviation = _room(numbers, free, free_deviation)
+    spare = free - numbers.memory.requested_bytes
+    starts = min(room, spare) >= 0 and _starts(blocks, needed + reserved, cache, setup)
     short = _missing_blocks(numbers, needed + reserved)
+    failure = _failure(numbers, setup, short, room, room_deviation)
     usable = max(blocks - reserved, 0)
     longest = cache.longest(usable, in_flight, max_model_len)
     return Evaluation(
@@ -105,10 +113,29 @@ def evaluate(
             setup, cache, blocks, (blocks_low, blocks_high), max_model_len, longest, workload, usable, limit
         ),
         fits=starts,
-        failure_probability=_failure(numbers, setup, short, room, room_deviation),
-        shortfall_bytes=max(short, -room),
-        refusal="" if starts else _refusal(setup, numbers, blocks, needed + reserved, limit, room),
+        failure_probability=1.0 - (1.0 - failure) * _chance(spare, free_deviation),
+        shortfall_bytes=max(short, -room, -spare),
+        refusal="" if starts else _refusal(setup, numbers, blocks, needed + reserved, limit, room, spare),
+        request_less_bytes=max(
+            0,
+            *(
+                int(CAUTIOUS * deviation) - margin
+                for margin, deviation in ((room, room_deviation), (spare, free_deviation))
+            ),
+        ),
     )
+
+
+def _free(setup: Setup, policy: Policy) -> tuple[int, float]:
+    """
+    Bytes that are free when vLLM looks for the first time, and their deviation.
+    """
+    gpu = setup.gpu
+    free = gpu.memory_bytes if gpu.free_memory_bytes is None else min(gpu.memory_bytes, gpu.free_memory_bytes)
+    if policy.overhead_bytes is not None:
+        return free - policy.headroom_bytes, 0.0
+    before = bytes_before(gpu, setup.layout.tensor * setup.layout.pipeline, setup.rules)
+    return free - policy.headroom_bytes - int(before.mid), (before.high - before.mid) / DEVIATIONS_OF_80_PERCENT
 
 
 def _failure(numbers: Numbers, setup: Setup, short: int, room: int, room_deviation: float) -> float:
@@ -169,9 +196,9 @@ def _state_limit(setup: Setup, blocks: int) -> int | None:
     return blocks
 
 
-def _room(numbers: Numbers, policy: Policy) -> tuple[int, float]:
+def _room(numbers: Numbers, free: int, free_deviation: float) -> tuple[int, float]:
     """
-    Bytes left on the GPU when the graphs have been captured, last of all, and their deviation.
+    Bytes left of what was free when the graphs have been captured, last of all, and their deviation.
     """
     memory = numbers.memory
     graphs = memory.cuda_graph_bytes_interval
@@ -179,16 +206,17 @@ def _room(numbers: Numbers, policy: Policy) -> tuple[int, float]:
         memory.weights_bytes_per_gpu + memory.lora_bytes + memory.draft_bytes + memory.non_torch_bytes
         + memory.cuda_graph_bytes + max(memory.kv_cache_bytes, 0)
     )  # fmt: skip
-    left = memory.total_bytes - policy.headroom_bytes - taken
     if numbers.exact:
-        left -= memory.activation_peak_bytes
-    return left, (graphs.high - graphs.mid) / DEVIATIONS_OF_80_PERCENT
+        taken += memory.activation_peak_bytes
+    return free - taken, math.hypot((graphs.high - graphs.mid) / DEVIATIONS_OF_80_PERCENT, free_deviation)
 
 
-def _refusal(setup: Setup, numbers: Numbers, blocks: int, needed: int, limit: int | None, room: int) -> str:
+def _refusal(setup: Setup, numbers: Numbers, blocks: int, needed: int, limit: int | None, room: int, spare: int) -> str:
     memory = numbers.memory
     if memory.weights_bytes_per_gpu > memory.total_bytes:
         return "weights"
+    if spare < 0:
+        return "not-free"
     if memory.kv_cache_bytes <= 0:
         return "no-kv-memory"
     if needed > blocks:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _REFUSALS = {
     "weights": "the weights alone exceed the GPU: loading ends out of memory",
+    "not-free": "less is free on the GPU than vLLM requests: it refuses to start",
     "no-kv-memory": "no memory is left for the KV cache: vLLM refuses to start",
     "max-model-len": "one request of max_model_len does not fit into the KV cache: vLLM refuses to start",
     "max-num-seqs": "max_num_seqs exceeds the recurrent state blocks: vLLM refuses to start",
@@ -53,20 +54,6 @@ def _about_hardware(best: Candidate, question: Question) -> Iterator[Finding]:
             message=f"{idle} of {cluster.total_gpus} GPUs stay idle: no legal layout uses them all",
             hint=f"{question.model.num_attention_heads} attention heads must divide by tensor_parallel_size",
         )
-    requested = best.evaluation.numbers.memory.requested_bytes
-    if gpu.free_memory_bytes is not None and gpu.free_memory_bytes < requested:
-        yield Finding(
-            code="gpu-not-free",
-            severity="error",
-            message=(
-                f"{format_gib(gpu.free_memory_bytes)} are free but vLLM asks for {format_gib(requested)}: "
-                "it refuses to start"
-            ),
-            hint=(
-                "free the GPU or set gpu_memory_utilization to "
-                f"{int(gpu.free_memory_bytes / gpu.memory_bytes * 100) / 100:.2f} or less"
-            ),
-        )
     if layout.tensor > 1 and (cluster.interconnect or gpu.link) in ("pcie", "none") and gpu.vendor == "nvidia":
         yield Finding(
             code="slow-link",
@@ -86,7 +73,11 @@ def _about_fit(best: Candidate, question: Question) -> Iterator[Finding]:
             message=(
                 f"{_REFUSALS[evaluation.refusal]} ({format_gib(max(evaluation.shortfall_bytes, 0))} missing per GPU)"
             ),
-            hint="see the alternatives",
+            hint=(
+                "free the GPU, or lower gpu_memory_utilization"
+                if evaluation.refusal == "not-free"
+                else "see the alternatives"
+            ),
         )
     elif evaluation.oom_risk == "medium":
         interval = memory.kv_cache_bytes_interval

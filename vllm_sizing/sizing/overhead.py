@@ -81,6 +81,9 @@ V2_COPYING_SAMPLER, V2_SAMPLER, V2_WARMED_SAMPLER = 6.0, 2.0, 6.0
 ENCODER_COPIES = 4.5  # Of an encoder's hidden states: Qwen3.5's image profiled at TP 1 and 4, 0.19.
 HIDDEN_COPIES = 3.0  # Hidden states alive at the MLP's peak under torch.compile.
 MOE_HIDDEN_COPIES = 5.0  # Of a mixture-of-experts block, its output and the router's input with them.
+# Taken before vLLM first looks (CUDA context, handles, NCCL from 0.11): total less free in logs of one GPU,
+# 0.41 and 0.44 GiB on Ampere and Ada, 0.61 on ten H100; of two H100, 1.54.
+BEFORE_BYTES, HOPPER_BEFORE_BYTES, NVLS_BEFORE_BYTES, NCCL_BEFORE_BYTES = 430 * MIB, 620 * MIB, 950 * MIB, 200 * MIB
 CONTEXT_BYTES = 80 * MIB  # CUDA context growth, cuBLAS, kernels: 0.02 to 0.14 GiB in logs of one GPU.
 COLLECTIVE_BYTES = 100 * MIB  # More with tensor parallelism over PCIe or Ampere's NVLink.
 INTEGRATED_BYTES = 700 * MIB  # The host's own use counts where memory is shared: 0.7 to 4 GiB in three logs.
@@ -249,6 +252,23 @@ def non_torch_bytes(start: Start) -> int:
     if start.gpu.link == "nvlink" and major >= 9 and major != 12:
         return context + NVLS_BYTES
     return context + COLLECTIVE_BYTES
+
+
+def bytes_before(gpu: GpuSpec, num_ranks: int, rules: Rules) -> Estimate:
+    """
+    What a process holds on a GPU when vLLM compares what is free with what it requests.
+
+    Source: ``v1/worker/gpu_worker.py:init_device``, ``v1/worker/utils.py:request_memory``.
+
+    Args:
+        num_ranks: GPUs that work on one replica.
+    """
+    major = (gpu.compute_capability or (0, 0))[0]
+    large = major >= 9 and major != 12
+    held = HOPPER_BEFORE_BYTES if large else BEFORE_BYTES
+    if num_ranks > 1 and not rules.nccl_counts:
+        held += NVLS_BEFORE_BYTES if large and gpu.link == "nvlink" else NCCL_BEFORE_BYTES
+    return _spread(held, 0.3, 0.5, 80 * MIB)
 
 
 def resident_bytes(start: Start) -> int:

@@ -133,6 +133,7 @@ def prepare(
             skipped_towers=skipped_towers(model, args),
             towers_everywhere=not v2_runner,
             skip_lm_head=pooling and model.runner != "pooling",
+            whole_segments=rules.buffers_count,
             router_dtype=None if (gpu.compute_capability or (9, 0))[0] in (9, 10) else "float32",
         ),
         cache=CacheSettings(

@@ -19,9 +19,10 @@ from vllm_sizing.sizing.storage import ExpertPadding, fitted, scheme_bytes
 from vllm_sizing.specs.model import ModelSpec, Part, WeightTensor
 from vllm_sizing.specs.quantization import Scheme
 from vllm_sizing.specs.value import Value
-from vllm_sizing.units import DTYPE_BYTES, ceil_div, round_up
+from vllm_sizing.units import DTYPE_BYTES, MIB, ceil_div, round_up
 
 VOCAB_PADDING = 64  # vocab_parallel_embedding.py: DEFAULT_VOCAB_PADDING_SIZE
+_OWN_SEGMENT_BYTES, _SEGMENT_STEP_BYTES, _SPLIT_OFF_BYTES = 10 * MIB, 2 * MIB, MIB
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -46,6 +47,8 @@ class Loading(Value):
 
         router_dtype: Of routers that compute in float32 whatever their dtype (``layers/fused_moe/router``:
             ``GateLinear``); None: the model's.
+
+        whole_segments: What the driver gave is what counts, not what torch allocated (from 0.27).
     """
 
     dtype: str
@@ -57,6 +60,7 @@ class Loading(Value):
     towers_everywhere: bool = False
     skip_lm_head: bool = False
     router_dtype: str | None = None
+    whole_segments: bool = False
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -68,10 +72,14 @@ class StageWeights(Value):
         num_bytes: All of them.
 
         parts: By part of the model: (name, bytes).
+
+        beside_bytes: What loading takes beside them: `rounding_bytes`, and the 16-bit copy that latent
+            attention keeps of a quantized ``kv_b_proj`` (``layers/attention/mla_attention.py``).
     """
 
     num_bytes: int
     parts: tuple[tuple[str, int], ...]
+    beside_bytes: int = 0
 
 
 @lru_cache(maxsize=512)
@@ -93,10 +101,12 @@ def weights_of(
     """
     bounds = stage_bounds(num_layers, layout.pipeline)
     parts: list[dict[str, int]] = [{} for _ in bounds]
+    beside = [0] * len(bounds)
     for tensor in tensors:
         if tensor.tower in loading.skipped_towers or (tensor.role == "lm_head" and loading.skip_lm_head):
             continue
         single = tensor_bytes(tensor, layout, loading)
+        extra = _beside(tensor, single, layout, loading)
         label = part_label(tensor)
         everywhere = loading.towers_everywhere and tensor.tower != "language" and len(bounds) > 1
         resident = attrs.evolve(tensor, stage="all") if everywhere else tensor
@@ -104,10 +114,70 @@ def weights_of(
             number = num_on_stage(resident, stage, start, end, len(bounds))
             if number:
                 parts[stage][label] = parts[stage].get(label, 0) + single * number
+                beside[stage] += extra * number
     return tuple(
-        StageWeights(num_bytes=sum(stage.values()), parts=tuple(sorted(stage.items(), key=lambda item: -item[1])))
-        for stage in parts
+        StageWeights(
+            num_bytes=sum(stage.values()),
+            parts=tuple(sorted(stage.items(), key=lambda item: -item[1])),
+            beside_bytes=extra,
+        )
+        for stage, extra in zip(parts, beside, strict=True)
     )
+
+
+def _beside(tensor: WeightTensor, num_bytes: int, layout: Layout, loading: Loading) -> int:
+    """
+    See `StageWeights.beside_bytes`; of a format with scales the values count, its largest tensor.
+    """
+    scheme = _scheme_of(tensor, loading)
+    extra = 0
+    if scheme is not None:
+        values = prod(local_shape(tensor, layout.tensor, layout.expert_ranks))
+        num_bytes = min(num_bytes, values * scheme.weight_bits // 8)
+        if "kv_b_proj" in tensor.name:
+            extra = values * DTYPE_BYTES[loading.dtype]
+    return extra + rounding_bytes(num_bytes, whole_segments=loading.whole_segments)
+
+
+def rounding_bytes(num_bytes: int, *, whole_segments: bool = False) -> int:
+    """
+    What torch's caching allocator adds to a tensor.
+
+    A large tensor gets a segment of its own, in steps of 2 MiB.  A rest of up to 1 MiB stays part of the
+    tensor's block; a larger one is split off, and only lost to those who count segments.
+    Source: torch 2.13 ``c10/cuda/CUDACachingAllocator.cpp`` (kMinLargeAlloc, kRoundLarge, should_split).
+
+    >>> rounding_bytes(259 * 2**20), rounding_bytes(258 * 2**20), rounding_bytes(9 * 2**20 + 1)
+    (1048576, 0, 0)
+    """
+    if num_bytes < _OWN_SEGMENT_BYTES:
+        return 0
+    rest = -num_bytes % _SEGMENT_STEP_BYTES
+    return rest if whole_segments or rest <= _SPLIT_OFF_BYTES else 0
+
+
+def offloaded_bytes(
+    model: ModelSpec, layout: Layout, loading: Loading, stage: int, limit_bytes: int
+) -> tuple[int, int]:
+    """
+    (weights that ``cpu_offload_gb`` moves to the host, what they had beside them).
+
+    Layer by layer, parameter by parameter, until the limit is reached: the last one goes over it.
+    Source: vLLM 0.33 ``model_executor/offloader/uva.py``.
+    """
+    start, end = stage_bounds(model.num_layers, layout.pipeline)[stage]
+    moved = beside = 0
+    for layer in range(start, end):
+        for tensor in model.tensors:
+            if tensor.tower != "language" or tensor.role == "buffer" or layer not in tensor.layers:
+                continue
+            for _ in range(tensor.count):
+                if moved >= limit_bytes:
+                    return moved, beside
+                single = tensor_bytes(tensor, layout, loading)
+                moved += single
+                beside += _beside(tensor, single, layout, loading)
+    return moved, beside
 
 
 def num_on_stage(tensor: WeightTensor, stage: int, start: int, end: int, num_stages: int) -> int:
@@ -148,9 +218,7 @@ def tensor_bytes(tensor: WeightTensor, layout: Layout, loading: Loading) -> int:
         whole = loading.replicated_towers and tensor.data_parallel
         tensor_size = 1 if whole or tensor.encoder_heads % tensor_size else tensor_size
     shape = local_shape(tensor, tensor_size, layout.expert_ranks)
-    scheme = tensor.scheme
-    if scheme is None and loading.online is not None and tensor.quantizable:
-        scheme = _online_scheme(tensor, loading.online)
+    scheme = _scheme_of(tensor, loading)
     rule = "plain" if scheme is None else scheme.padding
     padding = _NO_PADDING
     if tensor.role == "experts" and rule:
@@ -172,7 +240,13 @@ def tensor_bytes(tensor: WeightTensor, layout: Layout, loading: Loading) -> int:
 _NO_PADDING = ExpertPadding(rule="")
 
 
-def _online_scheme(tensor: WeightTensor, online: tuple[Scheme | None, Scheme | None, Scheme | None]) -> Scheme | None:
+def _scheme_of(tensor: WeightTensor, loading: Loading) -> Scheme | None:
+    """
+    As the checkpoint stores it, or as an on-line method converts it.
+    """
+    online = loading.online
+    if tensor.scheme is not None or online is None or not tensor.quantizable:
+        return tensor.scheme
     if tensor.role != "experts":
         return online[0]
     return online[1] if tensor.shard.axis == 1 else online[2]

@@ -78,6 +78,9 @@ class MemoryBudget(Value):
 
         offloaded_bytes_per_gpu: Weights in host memory (``cpu_offload_gb``).
 
+        loading_bytes_per_gpu: Part of non_torch_bytes: what "Model loading took" has beside the weights, as
+            torch rounds large tensors up and quantized latent attention keeps a 16-bit copy.
+
         weight_parts: The weights by part of the model.
     """
 
@@ -96,6 +99,7 @@ class MemoryBudget(Value):
     cuda_graph_bytes_interval: Estimate
     kv_cache_bytes_interval: Estimate
     offloaded_bytes_per_gpu: int = 0
+    loading_bytes_per_gpu: int = 0
     weight_parts: tuple[MemoryPart, ...] = ()
 
 
