@@ -38,8 +38,8 @@ def matrices(num_bytes, flops=2e9, compute="bf16", narrow=0):
 def test_more_requests_in_flight_never_make_a_token_faster(concurrency, lengths):
     fewer, more = (speed(concurrency=slots, lengths=lengths) for slots in (concurrency, concurrency + 8))
 
-    assert more.tpot_ms.mid >= fewer.tpot_ms.mid
-    assert more.ttft_ms.mid >= fewer.ttft_ms.mid
+    assert more.tpot_ms.mid >= fewer.tpot_ms.mid * (1 - 1e-9)
+    assert more.ttft_ms.mid >= fewer.ttft_ms.mid * (1 - 1e-9)
 
 
 @given(st.integers(1, 64), st.floats(1.0, 4.0))
