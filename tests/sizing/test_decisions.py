@@ -240,7 +240,7 @@ def test_a_busy_gpu_is_an_error():
     assert "does-not-fit-not-free" in codes(plan)
 
 
-@given(free=st.integers(24 * GIB, 79 * GIB), headroom=st.integers(0, 4 * GIB))
+@given(free=st.integers(32 * GIB, 79 * GIB), headroom=st.integers(0, 4 * GIB))
 def test_a_share_that_nobody_fixed_is_what_is_free(free, headroom):
     """
     Never more than is free, and never more than vLLM's own default.
