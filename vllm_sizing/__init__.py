@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from vllm_sizing.architectures import model_from_config
     from vllm_sizing.catalog.gpus import find_gpu
     from vllm_sizing.catalog.models import CatalogModel, find_model
+    from vllm_sizing.catalog.prices import listed_prices
     from vllm_sizing.errors import (
         ConfigError,
         DetectionError,
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     )
     from vllm_sizing.render.console import to_text
     from vllm_sizing.sizing.planner import plan
+    from vllm_sizing.sizing.search import search, sweep
+    from vllm_sizing.sizing.space import count_candidates
     from vllm_sizing.sources.gpus import detect_gpus
     from vllm_sizing.sources.load import load_model
     from vllm_sizing.sources.request import plan_request
@@ -46,7 +49,9 @@ if TYPE_CHECKING:
         Performance,
         Plan,
     )
+    from vllm_sizing.specs.price import Price
     from vllm_sizing.specs.request import PlanRequest, Policy
+    from vllm_sizing.specs.search import Miss, Offer, Refusal, SearchResult, SearchSpace
     from vllm_sizing.specs.workload import LatencyTarget, Workload
 
 
@@ -69,11 +74,17 @@ __all__ = [
     "LatencyTarget",
     "MemoryBudget",
     "MemoryPart",
+    "Miss",
     "ModelSpec",
+    "Offer",
     "Performance",
     "Plan",
     "PlanRequest",
     "Policy",
+    "Price",
+    "Refusal",
+    "SearchResult",
+    "SearchSpace",
     "SizingError",
     "SourceError",
     "UnknownArchitectureError",
@@ -81,14 +92,18 @@ __all__ = [
     "UnsupportedError",
     "Workload",
     "__version__",
+    "count_candidates",
     "detect_gpus",
     "find_gpu",
     "find_model",
+    "listed_prices",
     "load_model",
     "model_from_config",
     "plan",
     "plan_request",
     "render",
+    "search",
+    "sweep",
     "to_text",
 ]
 
@@ -96,12 +111,15 @@ _NAMES_BY_MODULE = {
     "architectures": "model_from_config",
     "catalog.gpus": "find_gpu",
     "catalog.models": "CatalogModel find_model",
+    "catalog.prices": "listed_prices",
     "errors": (
         "ConfigError DetectionError InvalidValueError SizingError SourceError "
         "UnknownArchitectureError UnknownNameError UnsupportedError"
     ),
     "render.console": "to_text",
     "sizing.planner": "plan",
+    "sizing.search": "search sweep",
+    "sizing.space": "count_candidates",
     "sources.gpus": "detect_gpus",
     "sources.load": "load_model",
     "sources.request": "plan_request",
@@ -110,7 +128,9 @@ _NAMES_BY_MODULE = {
     "specs.gpu": "Cluster GpuSpec",
     "specs.model": "ModelSpec",
     "specs.plan": ("Alternative Decision Estimate KvCache KvGroup MemoryBudget MemoryPart Performance Plan"),
+    "specs.price": "Price",
     "specs.request": "PlanRequest Policy",
+    "specs.search": "Miss Offer Refusal SearchResult SearchSpace",
     "specs.workload": "LatencyTarget Workload",
 }
 _HOMES = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names.split()}

@@ -69,9 +69,13 @@ def decide(
     rules: Rules,
     vllm_version: str,
     siblings: tuple[ModelSpec, ...] = (),
+    propose: bool = True,
 ) -> Plan:
     """
     The plan for a question.
+
+    Args:
+        propose: Look for alternatives if it does not fit.
     """
     question = Question(
         model=model, cluster=cluster, workload=workload, args=args, policy=policy, rules=rules
@@ -95,7 +99,7 @@ def decide(
         performance=best.performance,
         decisions=explain(best, considered, question, completed),
         findings=collect_findings(best, question, vllm_version),
-        alternatives=() if evaluation.fits else _alternatives(best, question, siblings),
+        alternatives=() if evaluation.fits or not propose else _alternatives(best, question, siblings),
     )
 
 
@@ -139,12 +143,11 @@ def settle(question: Question, layout: Layout) -> Candidate:
     limit = evaluation.kv_cache.max_num_seqs_limit
     if question.args.max_num_seqs is None and limit is not None and limit < evaluation.setup.max_num_seqs and limit > 0:
         lowest = evaluation.numbers.cache.num_blocks(evaluation.numbers.available_cautious)
-        args = attrs.evolve(args, max_num_seqs=max(1, lowest))
+        args = args.replaced(max_num_seqs=max(1, lowest))
         evaluation = _measure(question, layout, args, evaluation.max_model_len)
     return Candidate(
         layout=layout,
-        args=attrs.evolve(
-            args,
+        args=args.replaced(
             max_model_len=evaluation.max_model_len,
             max_num_seqs=evaluation.setup.max_num_seqs,
             max_num_batched_tokens=evaluation.setup.max_num_batched_tokens,
@@ -173,7 +176,7 @@ def _batch_limits(question: Question, layout: Layout) -> EngineArgs:
     if wanted <= seqs or args.performance_mode is not None:
         return args
     most = args.max_num_batched_tokens or tokens
-    return attrs.evolve(args, max_num_seqs=min(wanted, most))
+    return args.replaced(max_num_seqs=min(wanted, most))
 
 
 def _smaller_share(args: EngineArgs, evaluation: Evaluation) -> EngineArgs:
@@ -275,4 +278,4 @@ def complete(candidate: Candidate, question: Question) -> EngineArgs:
         "quantization": question.args.quantization,
         "enable_prefix_caching": setup.enable_prefix_caching,
     }
-    return attrs.evolve(question.args, **decided)
+    return question.args.replaced(**decided)

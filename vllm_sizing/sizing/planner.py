@@ -70,13 +70,7 @@ def plan(
             message = f"{name} is {value!r:.60}; it must be a {getattr(kind, '__name__', kind)}"
             raise InvalidValueError(message, field=name, value=value)
     args = engine_args or EngineArgs()
-    limit = model.max_model_len
-    if args.max_model_len is not None and args.max_model_len > limit:
-        message = (
-            f"max_model_len is {args.max_model_len:,}, above the {limit:,} of the model's config, which vLLM refuses; "
-            f"give at most {limit:,}"
-        )
-        raise UnsupportedError(message, field="max_model_len", value=args.max_model_len)
+    check_length(model, args)
     return decide(
         model=model,
         cluster=Cluster(gpu=gpu, num_gpus=num_gpus, num_nodes=num_nodes, interconnect=interconnect),
@@ -87,3 +81,16 @@ def plan(
         vllm_version=vllm_version,
         siblings=siblings,
     )
+
+
+def check_length(model: ModelSpec, args: EngineArgs) -> None:
+    """
+    Refuse requests that are longer than the model's config allows.
+    """
+    limit = model.max_model_len
+    if args.max_model_len is not None and args.max_model_len > limit:
+        message = (
+            f"max_model_len is {args.max_model_len:,}, above the {limit:,} of the model's config, which vLLM refuses; "
+            f"give at most {limit:,}"
+        )
+        raise UnsupportedError(message, field="max_model_len", value=args.max_model_len)

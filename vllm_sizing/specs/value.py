@@ -7,7 +7,7 @@ at import, and a plan from the command line is mostly imports.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 
 class Value:
@@ -39,3 +39,19 @@ class Value:
     def __repr__(self) -> str:
         fields = ", ".join(f"{field.name}={getattr(self, field.name)!r}" for field in self.__attrs_attrs__)
         return f"{self.__class__.__qualname__}({fields})"
+
+    def replaced(self, **changes: Any) -> Self:
+        """
+        A copy with other fields, which are not checked again: for values that the planner itself worked out.
+
+        >>> from vllm_sizing.specs.engine import EngineArgs
+        >>> EngineArgs(max_model_len=4096).replaced(max_num_seqs=8).fixed()
+        {'max_model_len': 4096, 'max_num_seqs': 8}
+        """
+        copy = object.__new__(self.__class__)
+        put = object.__setattr__
+        for field in self.__attrs_attrs__:
+            put(copy, field.name, getattr(self, field.name))
+        for name, value in changes.items():
+            put(copy, name, value)
+        return copy
