@@ -4,6 +4,7 @@ A program that uses the whole public API.  Type-checked by mypy, never run.
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
 from typing import Any, assert_type
 
 import vllm_sizing as vs
@@ -80,6 +81,22 @@ def texts(p: vs.Plan) -> None:
     assert_type(vs.to_text(p), str)
     assert_type(vs.render.command(p), str)
     assert_type(vs.render.json(p), str)
+
+
+def found(model: vs.ModelSpec, gpu: vs.GpuSpec, executor: Executor) -> None:
+    space = vs.SearchSpace(models=model, gpus=(gpu,), num_gpus=(1, 2), prices=vs.listed_prices())
+    assert_type(vs.count_candidates(space), int)
+    for offer in vs.sweep(space, executor=executor, progress=print):
+        assert_type(offer, vs.Offer)
+        assert_type(offer.plan, vs.Plan)
+        assert_type(offer.usd_per_hour, float | None)
+        assert_type(offer.misses, tuple[vs.Miss, ...])
+    result = vs.search(space)
+    assert_type(result, vs.SearchResult)
+    assert_type(result.best, tuple[vs.Offer, ...])
+    assert_type(result.closest, vs.Offer | None)
+    assert_type(result.refusals, tuple[vs.Refusal, ...])
+    assert_type(vs.Price(gpu="l4", usd_per_gpu_hour=1).date, str)
 
 
 def errors() -> str:

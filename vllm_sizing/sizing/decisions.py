@@ -48,13 +48,9 @@ class Question(Value):
 class Candidate(Value):
     """
     One layout, settled and measured.
-
-    Attributes:
-        args: The user's arguments with max_model_len, max_num_seqs and max_num_batched_tokens set.
     """
 
     layout: Layout
-    args: EngineArgs
     evaluation: Evaluation
     performance: Performance | None
 
@@ -147,11 +143,6 @@ def settle(question: Question, layout: Layout) -> Candidate:
         evaluation = _measure(question, layout, args, evaluation.max_model_len)
     return Candidate(
         layout=layout,
-        args=args.replaced(
-            max_model_len=evaluation.max_model_len,
-            max_num_seqs=evaluation.setup.max_num_seqs,
-            max_num_batched_tokens=evaluation.setup.max_num_batched_tokens,
-        ),
         evaluation=evaluation,
         performance=estimate_performance(evaluation, question.cluster, question.workload),
     )

@@ -19,7 +19,7 @@ from vllm_sizing.sizing.defaults import Rules
 from vllm_sizing.sizing.layout import stage_bounds
 from vllm_sizing.specs.model import CacheLayer
 from vllm_sizing.specs.value import Value
-from vllm_sizing.units import ceil_div
+from vllm_sizing.units import ceil_div, round_up
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -96,9 +96,15 @@ class CacheLayout(Value):
         """
         The longest request that fits into so many blocks, at most limit; 0 if none does.
         """
-        if not self.groups or self.blocks_per_request(limit, in_flight) <= num_blocks:
+        if not self.groups or (whole := self.blocks_per_request(limit, in_flight)) <= num_blocks:
             return limit
         low, high = 0, limit
+        # Where all layers keep every token, blocks grow in proportion, and the first guess is the answer.
+        guess = round_up(limit * num_blocks // whole, self.block_size)
+        for length in (guess, guess + 1):
+            if low < length < high:
+                fits = self.blocks_per_request(length, in_flight) <= num_blocks
+                low, high = (length, high) if fits else (low, length)
         while low < high - 1:
             middle = (low + high) // 2
             if self.blocks_per_request(middle, in_flight) <= num_blocks:

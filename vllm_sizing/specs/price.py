@@ -5,6 +5,7 @@ What a GPU costs for an hour, and who says so.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import attrs
 
@@ -13,7 +14,7 @@ from vllm_sizing.specs.checks import positive_or_none, text
 from vllm_sizing.specs.value import Value
 
 
-def _usd(_: object, attribute: attrs.Attribute[float], value: float) -> None:
+def _usd(_: Any, attribute: Any, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
         message = f"{attribute.name} is {value!r}; it must be a number of US dollars above 0"
         raise InvalidValueError(message, field=attribute.name, value=value)
@@ -59,9 +60,7 @@ def price_of(prices: Iterable[Price], gpu: str, num_gpus: int) -> Price | None:
     >>> price_of([listed, own], "l4", 1) is own, price_of([listed], "l4", 2)
     (True, None)
     """
-    fitting = [
-        price for price in prices if price.gpu == gpu and (price.num_gpus is None or price.num_gpus >= num_gpus)
-    ]
+    fitting = [price for price in prices if price.gpu == gpu and (price.num_gpus is None or price.num_gpus >= num_gpus)]
     return min(
         fitting,
         key=lambda price: (bool(price.date), price.stale, price.num_gpus or 0, price.usd_per_gpu_hour),

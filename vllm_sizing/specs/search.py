@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 
 from vllm_sizing.errors import InvalidValueError
-from vllm_sizing.specs.checks import above_zero_or_none, one_of
+from vllm_sizing.specs.checks import above_zero_or_none, one_of, text
 from vllm_sizing.specs.engine import EngineArgs
 from vllm_sizing.specs.gpu import GpuSpec
 from vllm_sizing.specs.model import ModelSpec
@@ -29,10 +29,14 @@ def _tuple(value: Any) -> Any:
     """
     if value is None or isinstance(value, (str, Value)) or not isinstance(value, Iterable):
         return (value,)
-    return tuple(dict.fromkeys(value))
+    items = tuple(value)
+    try:
+        return tuple(dict.fromkeys(items))
+    except TypeError:  # Something that cannot be hashed: the validator says what.
+        return items
 
 
-def _several(what: str, fits: Callable[[Any], bool], default: Any = attrs.NOTHING, *, least: int = 1) -> Any:
+def _each(what: str, fits: Callable[[Any], bool], *, least: int = 1) -> Any:
     def check(_: Any, attribute: Any, value: tuple[Any, ...]) -> None:
         wrong = [item for item in value if not fits(item)]
         if wrong or len(value) < least:
@@ -40,23 +44,36 @@ def _several(what: str, fits: Callable[[Any], bool], default: Any = attrs.NOTHIN
             message = f"{attribute.name} {given}; it must be {what}, or several"
             raise InvalidValueError(message, field=attribute.name, value=value)
 
-    return attrs.field(default=default, converter=_tuple, validator=check)
+    return check
+
+
+def _each_is(cls: type, *, least: int = 1) -> Any:
+    return _each(f"a {cls.__name__}", lambda item: isinstance(item, cls), least=least)
+
+
+def _is(cls: type) -> Any:
+    def check(_: Any, attribute: Any, value: Any) -> None:
+        if not isinstance(value, cls):
+            message = f"{attribute.name} is {value!r:.80}; it must be of class {cls.__name__}"
+            raise InvalidValueError(message, field=attribute.name, value=value)
+
+    return check
 
 
 def _is_count(item: Any) -> bool:
     return type(item) is int and item >= 1
 
 
-def _counts(*default: int, least: int = 1) -> Any:
-    return _several("an integer of at least 1", _is_count, default, least=least)
+def _counts(*, least: int = 1) -> Any:
+    return _each("an integer of at least 1", _is_count, least=least)
 
 
-def _limits(*default: int | None) -> Any:
-    return _several("an integer of at least 1 or None", lambda item: item is None or _is_count(item), default)
+def _limit(item: Any) -> bool:
+    return item is None or _is_count(item)
 
 
-def _values(cls: type, default: Any = attrs.NOTHING, *, least: int = 1) -> Any:
-    return _several(f"a {cls.__name__}", lambda item: isinstance(item, cls), default, least=least)
+def _method(item: Any) -> bool:
+    return item is None or isinstance(item, str)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -91,28 +108,34 @@ class SearchSpace(Value):
             load is given, per million tokens where several are tried.
     """
 
-    models: tuple[ModelSpec, ...] = _values(ModelSpec)
-    gpus: tuple[GpuSpec, ...] = _values(GpuSpec)
-    workload: Workload = attrs.field(factory=Workload)
-    num_gpus: tuple[int, ...] = _counts(1, 2, 4, 8)
-    num_nodes: tuple[int, ...] = _counts(1)
+    models: tuple[ModelSpec, ...] = attrs.field(converter=_tuple, validator=_each_is(ModelSpec))
+    gpus: tuple[GpuSpec, ...] = attrs.field(converter=_tuple, validator=_each_is(GpuSpec))
+    workload: Workload = attrs.field(factory=Workload, validator=_is(Workload))
+    num_gpus: tuple[int, ...] = attrs.field(default=(1, 2, 4, 8), converter=_tuple, validator=_counts())
+    num_nodes: tuple[int, ...] = attrs.field(default=(1,), converter=_tuple, validator=_counts())
     interconnect: str | None = attrs.field(default=None, validator=one_of("nvlink", "pcie", "unknown", or_none=True))
-    tensor_parallel_size: tuple[int, ...] = _counts(least=0)
-    pipeline_parallel_size: tuple[int, ...] = _counts(least=0)
-    data_parallel_size: tuple[int, ...] = _counts(least=0)
-    enable_expert_parallel: tuple[bool, ...] = _values(bool, (False, True))
-    quantization: tuple[str | None, ...] = _several(
-        "a method of vLLM or None", lambda item: item is None or isinstance(item, str), (), least=0
+    tensor_parallel_size: tuple[int, ...] = attrs.field(default=(), converter=_tuple, validator=_counts(least=0))
+    pipeline_parallel_size: tuple[int, ...] = attrs.field(default=(), converter=_tuple, validator=_counts(least=0))
+    data_parallel_size: tuple[int, ...] = attrs.field(default=(), converter=_tuple, validator=_counts(least=0))
+    enable_expert_parallel: tuple[bool, ...] = attrs.field(
+        default=(False, True), converter=_tuple, validator=_each_is(bool)
     )
-    kv_cache_dtype: tuple[str, ...] = _values(str, ("auto", "fp8"))
-    max_num_seqs: tuple[int | None, ...] = _limits(None, 64)
-    max_num_batched_tokens: tuple[int | None, ...] = _limits(None, 2048, 16_384)
-    concurrency: tuple[int, ...] = _counts(least=0)
+    quantization: tuple[str | None, ...] = attrs.field(
+        default=(), converter=_tuple, validator=_each("a method of vLLM or None", _method, least=0)
+    )
+    kv_cache_dtype: tuple[str, ...] = attrs.field(default=("auto", "fp8"), converter=_tuple, validator=_each_is(str))
+    max_num_seqs: tuple[int | None, ...] = attrs.field(
+        default=(None, 64), converter=_tuple, validator=_each("an integer of at least 1 or None", _limit)
+    )
+    max_num_batched_tokens: tuple[int | None, ...] = attrs.field(
+        default=(None, 2048, 16_384), converter=_tuple, validator=_each("an integer of at least 1 or None", _limit)
+    )
+    concurrency: tuple[int, ...] = attrs.field(default=(), converter=_tuple, validator=_counts(least=0))
     output_tokens_per_s: float | None = attrs.field(default=None, validator=above_zero_or_none)
-    engine_args: EngineArgs = attrs.field(factory=EngineArgs)
-    policy: Policy = attrs.field(factory=Policy)
-    vllm_version: str = LATEST_VLLM
-    prices: tuple[Price, ...] = _values(Price, (), least=0)
+    engine_args: EngineArgs = attrs.field(factory=EngineArgs, validator=_is(EngineArgs))
+    policy: Policy = attrs.field(factory=Policy, validator=_is(Policy))
+    vllm_version: str = attrs.field(default=LATEST_VLLM, validator=text)
+    prices: tuple[Price, ...] = attrs.field(default=(), converter=_tuple, validator=_each_is(Price, least=0))
     rank: str | None = attrs.field(default=None, validator=one_of(*RANKS, or_none=True))
 
 

@@ -7,7 +7,15 @@ at import, and a plan from the command line is mostly imports.
 
 from __future__ import annotations
 
-from typing import Any, Self
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Self
+
+# The names of a class's fields, and what reads them all at once.
+_FIELDS: dict[type, tuple[tuple[str, ...], Callable[[Any], Any]]] = {}
 
 
 class Value:
@@ -26,13 +34,15 @@ class Value:
             return True
         if other.__class__ is not self.__class__:
             return NotImplemented
-        return all(getattr(self, field.name) == getattr(other, field.name) for field in self.__attrs_attrs__)
+        _, read = _fields(self.__class__)
+        return bool(read(self) == read(other))
 
     def __hash__(self) -> int:
         try:
             known: int = object.__getattribute__(self, "_hash")
         except AttributeError:
-            known = hash((self.__class__, *(getattr(self, field.name) for field in self.__attrs_attrs__)))
+            _, read = _fields(self.__class__)
+            known = hash((self.__class__, read(self)))
             object.__setattr__(self, "_hash", known)
         return known
 
@@ -50,8 +60,16 @@ class Value:
         """
         copy = object.__new__(self.__class__)
         put = object.__setattr__
-        for field in self.__attrs_attrs__:
-            put(copy, field.name, getattr(self, field.name))
+        for name in _fields(self.__class__)[0]:
+            put(copy, name, changes.pop(name) if name in changes else getattr(self, name))
         for name, value in changes.items():
-            put(copy, name, value)
+            put(copy, name, value)  # No such field: an AttributeError.
         return copy
+
+
+def _fields(cls: type[Value]) -> tuple[tuple[str, ...], Callable[[Any], Any]]:
+    found = _FIELDS.get(cls)
+    if found is None:
+        names = tuple(field.name for field in cls.__attrs_attrs__)
+        found = _FIELDS[cls] = (names, attrgetter(*names) if names else type)
+    return found
