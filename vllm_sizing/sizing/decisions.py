@@ -178,7 +178,7 @@ def _smaller_share(args: EngineArgs, evaluation: Evaluation) -> EngineArgs:
     if evaluation.request_less_bytes >= memory.kv_cache_bytes:
         return args
     hundredths = (memory.requested_bytes - evaluation.request_less_bytes) * 100 // memory.total_bytes
-    return attrs.evolve(args, gpu_memory_utilization=hundredths / 100)
+    return args.replaced(gpu_memory_utilization=hundredths / 100)
 
 
 def _shorter(question: Question, layout: Layout, args: EngineArgs, evaluation: Evaluation) -> Evaluation:
