@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from cattrs import Converter
 
 # What a model is made of: thousands of lines that only a planner reads.
-_MODEL_PARTS = ("tensors", "cache_layers", "encoders", "draft")
+_MODEL_PARTS = ("tensors", "cache_layers", "encoders", "draft", "score")
 # Properties of a plan that readers of its JSON want without computing them.
 _PROPERTIES = ("num_gpus", "gpu")
 # Which class a cache layer is, the one choice that its fields do not tell.

@@ -12,9 +12,9 @@ from typing import Any
 
 import attrs
 
-from vllm_sizing.architectures.checkpoint import Checkpoint, parse_dtype
+from vllm_sizing.architectures.checkpoint import Checkpoint, declares_float32, parse_dtype
 from vllm_sizing.architectures.config import Config
-from vllm_sizing.architectures.registry import FAMILIES, TEXT_SECTIONS, is_pooling
+from vllm_sizing.architectures.registry import FAMILIES, TEXT_SECTIONS, base_architecture, default_serving
 from vllm_sizing.architectures.rough import model_from_params
 from vllm_sizing.errors import ConfigError, UnknownArchitectureError
 from vllm_sizing.specs.model import ModelSpec
@@ -70,7 +70,7 @@ def _model(
 ) -> ModelSpec:
     from vllm_sizing.architectures.checkpoint_formats import parse_quantization
 
-    architecture = _architecture(whole)
+    name_in_config, architecture = _architecture(whole)
     module = importlib.import_module(f"vllm_sizing.architectures.{FAMILIES[architecture]}")
     text = whole.section(*TEXT_SECTIONS) or whole
     companion = None if hf_quant_config is None else Config(hf_quant_config, "hf_quant_config.json")
@@ -83,18 +83,29 @@ def _model(
         quantization=parse_quantization(whole, companion, architecture=architecture),
     )
     model: ModelSpec = module.build(checkpoint)
-    runner = "pooling" if is_pooling(architecture) else model.runner
-    return attrs.evolve(model, provenance=provenance, runner=runner)
+    runner, convert = default_serving(name_in_config)
+    facts: dict[str, Any] = {"provenance": provenance, "runner": runner, "convert": convert}
+    if (runner, convert) != ("pooling", "none"):
+        from vllm_sizing.architectures.pooling import score_head
+
+        facts["score"] = score_head(checkpoint.builder(), whole, text, model.hidden_size)
+    if declares_float32(whole):
+        facts["traits"] = model.traits | {"float32"}
+    return attrs.evolve(model, architecture=name_in_config, **facts)
 
 
-def _architecture(config: Config) -> str:
+def _architecture(config: Config) -> tuple[str, str]:
+    """
+    The class that the config names, and the one whose module builds it.
+    """
     names = config.words("architectures")
     if not names:
         message = "config.json: architectures is missing; it must name the model class, e.g. ['LlamaForCausalLM']"
         raise ConfigError(message, field="architectures", value=config.data.get("architectures"))
     for name in names:
-        if name in FAMILIES:
-            return name
+        base = base_architecture(name)
+        if base is not None:
+            return name, base
     known = ", ".join(_similar(names[0]))
     message = (
         f"architecture {names[0]!r} is not modelled" + (f" (similar ones are: {known})" if known else "")

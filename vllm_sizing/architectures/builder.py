@@ -273,7 +273,7 @@ class Builder:
             lora=lora, **facts,
         )  # fmt: skip
         if bias:
-            self.add(f"{name}.bias", (vocab_size,), shard=VOCAB, stage=stage, **facts)
+            self.add(f"{name}.bias", (vocab_size,), shard=VOCAB, role="lm_head", stage=stage, **facts)
 
     def embed_and_head(
         self,
@@ -310,7 +310,7 @@ class Builder:
             if lora if lora_head is None else lora_head:
                 self.traits.add("lora_tied_head")
             if bias:
-                self.add(f"{head}.bias", (vocab_size,), shard=VOCAB, stage=last)
+                self.add(f"{head}.bias", (vocab_size,), shard=VOCAB, role="lm_head", stage=last)
         else:
             self.lm_head(
                 head,
@@ -396,14 +396,18 @@ class Builder:
         heads = layer.num_kv_heads if isinstance(layer, FullAttention) else 0
         self.attention_scales(name, layer.layers, num_kv_heads=heads)
 
-    def attention_scales(self, name: str, layers: Layers, *, num_kv_heads: int = 1) -> None:
+    def attention_scales(self, name: str, layers: Layers, *, num_kv_heads: int = 1, quantized: bool = True) -> None:
         """
         The scales that vLLM's Attention registers, whether or not it keeps a cache.
 
         Args:
             num_kv_heads: 0: multi-head latent attention.
+
+            quantized: vLLM hands it the quant_config.
         """
         self.add(f"{name}.scales", (ATTENTION_SCALES,), layers=layers, dtype="float32", role="buffer")
+        if not quantized:
+            return
         storage = self.quantization
         extra = storage.attention_scale_bytes if num_kv_heads else storage.mla_scale_bytes
         if extra and storage.scales_per_kv_head and num_kv_heads:

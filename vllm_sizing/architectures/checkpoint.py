@@ -22,7 +22,7 @@ _LENGTH_KEYS = (
 )  # fmt: skip
 _ALREADY_SCALED = ("longrope", "llama3", "yarn", "deepseek_yarn", "deepseek_llama_scaling")
 DEFAULT_MAX_MODEL_LEN = 2048
-_DTYPES = {
+DTYPES = {
     "bfloat16": "bfloat16", "float16": "float16", "half": "float16", "float32": "float32", "float": "float32"
 }  # fmt: skip
 
@@ -46,7 +46,6 @@ class Checkpoint(Value):
     architecture: str
     dtype: str
     quantization: CheckpointQuantization
-    runner: str = "generate"
 
     def builder(self, section: Config | None = None, *, prefixes: Sequence[tuple[str, str]] = ()) -> Builder:
         """
@@ -66,16 +65,28 @@ def parse_dtype(config: Config) -> str:
     Source: vLLM 0.33 ``config/model.py:_resolve_auto_dtype``: float32 (or nothing) becomes the
     platform's preferred 16-bit type.
     """
+    found = _declared_dtype(config)
+    return "bfloat16" if found == "float32" else found
+
+
+def declares_float32(config: Config) -> bool:
+    """
+    Whether the checkpoint is float32, or does not say: ``auto`` then follows the platform and the runner.
+    """
+    return _declared_dtype(config) == "float32"
+
+
+def _declared_dtype(config: Config) -> str:
     sections = [config, config.section("text_config", "llm_config", "language_config", "thinker_config")]
     for section in sections:
         if section is None:
             continue
         found = section.text("dtype", "torch_dtype").removeprefix("torch.")
         if found:
-            if found not in _DTYPES:
-                raise section.refuse("dtype" if section.has("dtype") else "torch_dtype", "one of " + ", ".join(_DTYPES))
-            return "bfloat16" if _DTYPES[found] == "float32" else _DTYPES[found]
-    return "bfloat16"
+            if found not in DTYPES:
+                raise section.refuse("dtype" if section.has("dtype") else "torch_dtype", "one of " + ", ".join(DTYPES))
+            return DTYPES[found]
+    return "float32"
 
 
 def derived_max_model_len(config: Config, *, default: int = DEFAULT_MAX_MODEL_LEN) -> int:

@@ -12,6 +12,15 @@ _MODULES = {
         "MistralModel", "Phi3ForCausalLM", "Qwen2ForCausalLM", "Qwen2Model", "Qwen3ForCausalLM",
         "TeleChat3ForCausalLM",
     ),
+    "bert": (
+        "BertForMaskedLM", "BertForSequenceClassification", "BertForTokenClassification", "BertModel",
+        "BertSpladeSparseEmbeddingModel", "BgeM3EmbeddingModel", "HF_ColBERT", "RobertaForMaskedLM",
+        "RobertaForSequenceClassification", "RobertaForTokenClassification", "RobertaModel",
+        "XLMRobertaForSequenceClassification", "XLMRobertaForTokenClassification", "XLMRobertaModel",
+    ),
+    "bert_rope": (
+        "ColBERTJinaRobertaModel", "GteModel", "GteNewForSequenceClassification", "GteNewModel", "NomicBertModel",
+    ),
     "blip2": ("Blip2ForConditionalGeneration",),
     "classics": ("BloomForCausalLM", "FalconForCausalLM", "GPT2LMHeadModel", "GPTJForCausalLM"),
     "cohere": ("Cohere2ForCausalLM", "Cohere2MoeForCausalLM", "CohereForCausalLM"),
@@ -61,7 +70,17 @@ _MODULES = {
     "minicpm3": ("MiniCPM3ForCausalLM",),
     "minicpmv4": ("MiniCPMV4_6ForConditionalGeneration", "MiniCPMV4_7ForConditionalGeneration"),
     "mixtral": ("MiniMaxM2ForCausalLM", "MixtralForCausalLM", "OlmoeForCausalLM", "PhiMoEForCausalLM"),
+    "modernbert": (
+        "ColBERTModernBertModel", "ColModernVBertForRetrieval", "ModernBertForSequenceClassification",
+        "ModernBertForTokenClassification", "ModernBertModel", "ModernVBertModel",
+    ),
     "nemotron_h": ("NemotronHForCausalLM",),
+    "pooling": (
+        "GPT2ForSequenceClassification", "InternLM2ForRewardModel",
+        "JinaEmbeddingsV5Model", "JinaForRanking", "LlamaBidirectionalForSequenceClassification",
+        "LlamaBidirectionalModel", "Qwen2ForProcessRewardModel", "Qwen2ForRewardModel",
+        "VoyageQwen3BidirectionalEmbedModel",
+    ),
     "pixtral_native": ("PixtralForConditionalGeneration",),
     "opt": ("OPTForCausalLM",),
     "qwen_moe": ("Qwen2MoeForCausalLM", "Qwen3MoeForCausalLM"),
@@ -83,21 +102,66 @@ FAMILIES = {name: module for module, names in _MODULES.items() for name in names
 # Where multimodal configs keep their language model; the first that is there.
 TEXT_SECTIONS = ("text_config", "llm_config", "language_config")
 
-# Classes that only pool (no text generation), so that ``--runner auto`` is pooling for them.
-# Source: vLLM 0.33 model_executor/models/registry.py, config/model.py:_get_default_runner_type.
+# Classes that pool by themselves, and the others that pool when nothing is said but have no telling suffix.
+# Source: vLLM 0.33 model_executor/models/registry.py.
 _POOLING = frozenset({
-    "BertModel", "BertForMaskedLM", "BertSpladeSparseEmbeddingModel", "BgeM3EmbeddingModel", "CLIPModel",
-    "EmbeddingGemma2Model", "Gemma3TextModel", "GteModel", "GteNewModel", "ModernBertModel", "ModernVBertModel",
-    "NomicBertModel", "RobertaForMaskedLM", "RobertaModel", "SiglipModel", "XLMRobertaModel",
+    "BertForMaskedLM", "BertForSequenceClassification", "BertForTokenClassification", "BertModel",
+    "BertSpladeSparseEmbeddingModel", "BgeM3EmbeddingModel", "CLIPModel", "ColBERTJinaRobertaModel",
+    "ColBERTModernBertModel", "ColModernVBertForRetrieval", "EmbeddingGemma2Model", "GPT2ForSequenceClassification",
+    "GteNewForSequenceClassification", "HF_ColBERT", "InternLM2ForRewardModel", "JinaEmbeddingsV5Model",
+    "JinaForRanking", "LlamaBidirectionalForSequenceClassification", "LlamaBidirectionalModel",
+    "ModernBertForSequenceClassification", "ModernBertForTokenClassification", "ModernVBertModel",
+    "Qwen2ForProcessRewardModel", "Qwen2ForRewardModel", "RobertaForMaskedLM", "RobertaForSequenceClassification",
+    "RobertaForTokenClassification", "RobertaModel", "SiglipModel", "VoyageQwen3BidirectionalEmbedModel",
+    "XLMRobertaForSequenceClassification", "XLMRobertaForTokenClassification", "XLMRobertaModel",
 })  # fmt: skip
-_POOLING_SUFFIXES = (
-    "BidirectionalModel", "ForSequenceClassification", "ForTokenClassification", "ForRewardModel",
-    "ForProcessRewardModel",
-)  # fmt: skip
+# Classes that generate although their name ends like one that pools.
+_GENERATING = frozenset({
+    "ChatGLMModel", "Gemma2Model", "LlamaModel", "MiDashengLMModel", "MistralModel", "MossAudioModel",
+    "Qwen2Model", "Qwen2_5OmniModel", "UltravoxModel",
+})  # fmt: skip
+# Source: vLLM 0.33 config/model.py:_SUFFIX_TO_DEFAULTS; the first that fits counts.
+_SUFFIXES = {
+    "ForCausalLM": ("generate", "none"), "ForConditionalGeneration": ("generate", "none"),
+    "ChatModel": ("generate", "none"), "LMHeadModel": ("generate", "none"), "ForTextEncoding": ("pooling", "embed"),
+    "EmbeddingModel": ("pooling", "embed"), "ForSequenceClassification": ("pooling", "classify"),
+    "ForTokenClassification": ("pooling", "classify"), "ForAudioClassification": ("pooling", "classify"),
+    "ForImageClassification": ("pooling", "classify"), "ForVideoClassification": ("pooling", "classify"),
+    "ClassificationModel": ("pooling", "classify"), "ForRewardModeling": ("pooling", "embed"),
+    "RewardModel": ("pooling", "embed"), "Model": ("pooling", "embed"),
+}  # fmt: skip
 
 
-def is_pooling(architecture: str) -> bool:
+def default_serving(architecture: str) -> tuple[str, str]:
     """
-    Whether vLLM serves an architecture with the pooling runner when nothing is said.
+    (runner, convert) of an architecture when nothing is said.
+
+    >>> default_serving("Qwen3ForSequenceClassification")
+    ('pooling', 'classify')
     """
-    return architecture in _POOLING or architecture.endswith(_POOLING_SUFFIXES)
+    if architecture in _POOLING:
+        return "pooling", "none"
+    suffix = None if architecture in _GENERATING else _suffix(architecture)
+    return _SUFFIXES[suffix] if suffix else ("generate", "none")
+
+
+def base_architecture(name: str) -> str | None:
+    """
+    The architecture whose module builds this one; None: nobody taught us.
+
+    Source: vLLM 0.33 ``model_executor/models/registry.py:_normalize_arch``.
+
+    >>> base_architecture("Qwen3ForSequenceClassification")
+    'Qwen3ForCausalLM'
+    """
+    if name in FAMILIES:
+        return name
+    suffix = _suffix(name)
+    if suffix is None:
+        return None
+    stem = name.removesuffix(suffix)
+    return next((stem + other for other in _SUFFIXES if stem + other in FAMILIES), None)
+
+
+def _suffix(architecture: str) -> str | None:
+    return next((suffix for suffix in _SUFFIXES if architecture.endswith(suffix)), None)

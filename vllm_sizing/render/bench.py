@@ -10,6 +10,7 @@ from vllm_sizing.errors import UnsupportedError
 from vllm_sizing.render.deployment import deployment
 from vllm_sizing.render.report import figure
 from vllm_sizing.render.shell import bash_array, bash_script
+from vllm_sizing.specs.serving import resolve_serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +30,7 @@ def bench(plan: Plan) -> str:
         InvalidValueError: The model's name cannot stand on a command line.
     """
     wanted = deployment(plan, "bench", container=False)
-    if (plan.engine_args.runner or plan.model.runner) == "pooling":
+    if resolve_serving(plan.model, plan.engine_args)[0] == "pooling":
         message = "bench measures generated tokens, and a pooling model has none; smoke-test can ask it"
         raise UnsupportedError(message, field="emit", value="bench")
     head = (

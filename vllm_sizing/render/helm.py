@@ -12,6 +12,7 @@ from vllm_sizing.errors import UnsupportedError
 from vllm_sizing.render.deployment import IMAGE, deployment
 from vllm_sizing.render.kubernetes import TOLERATIONS, USAGE, affinity, environment, literal, mebibytes
 from vllm_sizing.render.yaml import to_yaml
+from vllm_sizing.specs.serving import resolve_serving
 from vllm_sizing.units import GIB, ceil_div
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def _divided(plan: Plan, wanted: Deployment) -> tuple[dict[str, Any], list[str]]
     """
     _, uses = read_words(list(wanted.words), flag_table(plan.vllm_version), complete=False)
     # Without tensorParallelSize it mounts no /dev/shm; without the other it switches prefix caching off.
-    pooling = (plan.engine_args.runner or plan.model.runner) == "pooling"
+    pooling = resolve_serving(plan.model, plan.engine_args)[0] == "pooling"
     config: dict[str, Any] = {"tensorParallelSize": 1, "enablePrefixCaching": not pooling}
     extra: list[str] = []
     for use in uses:

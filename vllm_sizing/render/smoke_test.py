@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from vllm_sizing.render.bench import served_name
 from vllm_sizing.render.deployment import deployment
 from vllm_sizing.render.shell import bash_script, shell_word
+from vllm_sizing.specs.serving import resolve_serving
 
 if TYPE_CHECKING:
     from vllm_sizing.specs.plan import Plan
@@ -60,7 +61,7 @@ def smoke_test(plan: Plan) -> str:
         InvalidValueError: The model's name cannot stand on a command line.
     """
     wanted = deployment(plan, "smoke-test", container=False)
-    pooling = (plan.engine_args.runner or plan.model.runner) == "pooling"
+    pooling = resolve_serving(plan.model, plan.engine_args)[0] == "pooling"
     name, size = served_name(plan), plan.kv_cache.size_tokens_interval
     question = {"model": name, "input": "Hello"} if pooling else {"model": name, "prompt": "1, 2, 3,", "max_tokens": 8}
     values = {

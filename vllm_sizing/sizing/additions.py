@@ -81,8 +81,20 @@ def lora_bytes(model: ModelSpec, layout: Layout, args: EngineArgs, dtype: str) -
         message = "fully_sharded_loras is True, which is not modelled; leave it unset"
         raise UnsupportedError(message, field="fully_sharded_loras", value=True)
     elements = _slot_elements(model, layout, rank)
-    slot_bytes = elements * slots * DTYPE_BYTES[lora_dtype]
+    element_bytes = DTYPE_BYTES[lora_dtype]
+    slot_bytes = slots * (elements * element_bytes + _whole_heads(model, element_bytes, dtype))
     return slot_bytes + _vocab_mapping(model, layout) + _expert_switches(model, layout, slots)
+
+
+def _whole_heads(model: ModelSpec, lora_dtype_bytes: int, dtype: str) -> int:
+    """
+    A whole head for one adapter, beside A and B: ``lora/layers/classifier.py`` (weight, bias, a switch).
+    """
+    return sum(
+        lora_dtype_bytes * tensor.shape[0] * tensor.shape[1] + DTYPE_BYTES[tensor.dtype or dtype] * tensor.shape[0] + 1
+        for tensor in model.tensors
+        if tensor.role == "classifier" and tensor.lora
+    )
 
 
 def _vocab_mapping(model: ModelSpec, layout: Layout) -> int:

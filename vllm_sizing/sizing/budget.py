@@ -94,6 +94,8 @@ def measure(setup: Setup, max_model_len: int, *, headroom_bytes: int = 0, overhe
     offloaded = moved[fullest][0]
     given = args.kv_cache_memory_bytes
     low, mid, high = _spent(overhead)
+    if not cache.groups:
+        given = 0  # v1/engine/core.py:_initialize_kv_caches asks for no memory.
     if given is not None:
         available = lows = highs = (given,) * len(stages)
     else:

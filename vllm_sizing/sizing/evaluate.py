@@ -114,7 +114,7 @@ def evaluate(
         ),
         fits=starts,
         failure_probability=1.0 - (1.0 - failure) * _chance(spare, free_deviation),
-        shortfall_bytes=max(short, -room, -spare),
+        shortfall_bytes=max(short if cache.groups else -room, -room, -spare),
         refusal="" if starts else _refusal(setup, numbers, blocks, needed + reserved, limit, room, spare),
         request_less_bytes=max(
             0,
@@ -142,6 +142,8 @@ def _failure(numbers: Numbers, setup: Setup, short: int, room: int, room_deviati
     """
     Probability that the cache comes out too small, or that the graphs find no room.
     """
+    if not numbers.cache.groups:
+        return 1.0 - _chance(room, room_deviation)
     deviation = (numbers.available_bytes[0] - numbers.available_low[0]) / DEVIATIONS_OF_80_PERCENT
     limit_short = short
     limit = _state_limit(setup, 0)
@@ -178,7 +180,7 @@ def _num_blocks(numbers: Numbers, available: tuple[int, ...], args: EngineArgs) 
 
 def _starts(blocks: int, needed: int, cache: CacheLayout, setup: Setup) -> bool:
     if not cache.groups:
-        return True
+        return True  # kv_cache_planning.py: without layers to cache nothing is asked.
     limit = _state_limit(setup, blocks)
     return blocks > 0 and needed <= blocks and (limit is None or setup.max_num_seqs <= limit)
 
@@ -206,7 +208,7 @@ def _room(numbers: Numbers, free: int, free_deviation: float) -> tuple[int, floa
         memory.weights_bytes_per_gpu + memory.lora_bytes + memory.draft_bytes + memory.non_torch_bytes
         + memory.cuda_graph_bytes + max(memory.kv_cache_bytes, 0)
     )  # fmt: skip
-    if numbers.exact:
+    if numbers.exact or not numbers.cache.groups:
         taken += memory.activation_peak_bytes
     return free - taken, math.hypot((graphs.high - graphs.mid) / DEVIATIONS_OF_80_PERCENT, free_deviation)
 
@@ -217,7 +219,7 @@ def _refusal(setup: Setup, numbers: Numbers, blocks: int, needed: int, limit: in
         return "weights"
     if spare < 0:
         return "not-free"
-    if memory.kv_cache_bytes <= 0:
+    if memory.kv_cache_bytes <= 0 and numbers.cache.groups:
         return "no-kv-memory"
     if needed > blocks:
         return "max-model-len"

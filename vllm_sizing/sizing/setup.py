@@ -24,6 +24,7 @@ from vllm_sizing.sizing.defaults import (
 from vllm_sizing.sizing.layout import Layout
 from vllm_sizing.sizing.methods import check_method, expert_padding, online_schemes_for
 from vllm_sizing.sizing.modalities import encoder_tokens, largest_item, skipped_towers, without_prefixes
+from vllm_sizing.sizing.pooling import converted
 from vllm_sizing.sizing.weights import Loading
 from vllm_sizing.specs.engine import EngineArgs
 from vllm_sizing.specs.gpu import GpuSpec
@@ -87,19 +88,21 @@ def prepare(
     """
     check_modelled(args)
     check_layout(model, layout, rules)
-    model = without_prefixes(model, args)
+    model = converted(without_prefixes(model, args), args)
     dtype = resolve_dtype(model, gpu, args)
     online = online_schemes_for(model, args.quantization, rules)
     check_method(model, args.quantization, gpu, rules, layout=layout, dtype=dtype)
     kv_cache_dtype = resolve_kv_cache_dtype(model, args, rules, dtype)
     sparse = any(isinstance(layer, MlaAttention) and layer.indexer_bytes_per_token for layer in model.cache_layers)
-    pooling = (args.runner or "auto") == "pooling" or (args.runner in (None, "auto") and model.runner == "pooling")
+    pooling = model.runner == "pooling"
     recurrent = [layer for layer in model.cache_layers if isinstance(layer, RecurrentState)]
     prefix_caching = args.enable_prefix_caching
     if prefix_caching is None:
         prefix_caching = not pooling and (not recurrent or rules.hybrid_prefix_caching)
         prefix_caching = prefix_caching and "attention_free" not in model.traits
-    seqs, tokens = resolve_batch(gpu, args, rules, max_model_len, largest_item=largest_item(model, rules))
+    whole = pooling and not model.cache_layers  # ModelConfig.is_chunked_prefill_supported
+    largest = max(largest_item(model, rules), max_model_len if whole and args.enable_chunked_prefill is None else 0)
+    seqs, tokens = resolve_batch(gpu, args, rules, max_model_len, largest_item=largest)
     speculative_tokens = num_speculative_tokens(args)
     v2_runner = uses_v2_runner(
         rules,
@@ -132,7 +135,6 @@ def prepare(
             replicated_towers=args.mm_encoder_tp_mode == "data" and "no_encoder_data" not in model.traits,
             skipped_towers=skipped_towers(model, args),
             towers_everywhere=not v2_runner,
-            skip_lm_head=pooling and model.runner != "pooling",
             whole_segments=rules.buffers_count,
             router_dtype=None if (gpu.compute_capability or (9, 0))[0] in (9, 10) else "float32",
         ),
@@ -266,6 +268,8 @@ def resolve_dtype(model: ModelSpec, gpu: GpuSpec, args: EngineArgs) -> str:
     capability = gpu.compute_capability
     too_old = capability is not None and capability < (8, 0)
     if args.dtype in (None, "auto"):
+        if "float32" in model.traits and model.runner == "pooling":
+            return "float16"  # config/model.py:_resolve_auto_dtype
         return "float16" if too_old and model.dtype == "bfloat16" else model.dtype
     dtype = _DTYPE_WORDS.get(args.dtype, args.dtype)
     if dtype == "bfloat16" and too_old:

@@ -58,7 +58,6 @@ class Loading(Value):
     replicated_towers: bool = False
     skipped_towers: frozenset[str] = frozenset()
     towers_everywhere: bool = False
-    skip_lm_head: bool = False
     router_dtype: str | None = None
     whole_segments: bool = False
 
@@ -103,7 +102,7 @@ def weights_of(
     parts: list[dict[str, int]] = [{} for _ in bounds]
     beside = [0] * len(bounds)
     for tensor in tensors:
-        if tensor.tower in loading.skipped_towers or (tensor.role == "lm_head" and loading.skip_lm_head):
+        if tensor.tower in loading.skipped_towers:
             continue
         single = tensor_bytes(tensor, layout, loading)
         extra = _beside(tensor, single, layout, loading)
@@ -192,16 +191,20 @@ def num_on_stage(tensor: WeightTensor, stage: int, start: int, end: int, num_sta
     return tensor.count if here else 0
 
 
+_LABELS = {
+    "experts": "experts", "embedding": "embedding", "lm_head": "LM head", "classifier": "classifier",
+    "buffer": "buffers",
+}  # fmt: skip
+
+
 def part_label(tensor: WeightTensor) -> str:
     """
     The part of the model that a tensor belongs to, for people.
     """
     if tensor.tower != "language":
         return f"{tensor.tower} encoder"
-    if tensor.role in ("experts", "embedding", "lm_head"):
-        return {"experts": "experts", "embedding": "embedding", "lm_head": "LM head"}[tensor.role]
-    if tensor.role == "buffer":
-        return "buffers"
+    if tensor.role in _LABELS:
+        return _LABELS[tensor.role]
     if "mlp" in tensor.name or "feed_forward" in tensor.name or "ffn" in tensor.name:
         return "MLP"
     if tensor.role == "linear":

@@ -78,8 +78,9 @@ class WeightTensor(Value):
 
         shard: How tensor parallelism divides it.
 
-        role: ``linear``, ``experts``, ``embedding``, ``lm_head``, ``parameter`` (norms, biases,
-            small tensors) or ``buffer`` (not in the checkpoint).
+        role: ``linear``, ``experts``, ``embedding``, ``lm_head``, ``classifier`` (the head of a
+            pooling model that LoRA may replace), ``parameter`` (norms, biases, small tensors) or ``buffer``
+            (not in the checkpoint).
 
         scheme: How the checkpoint stores it; None: plain ``dtype``.
 
@@ -341,7 +342,12 @@ class ModelSpec(Value):
 
         num_experts, num_experts_per_token: Routed experts; 0 for dense models.
 
-        runner: ``generate`` or ``pooling``.
+        runner: ``generate`` or ``pooling``: what vLLM runs when nothing is said.
+
+        convert: How vLLM's adapters make it pool: ``embed``, ``classify``; ``none``: its class pools by itself, or
+            generates.
+
+        score: The head that ``--convert classify`` adds.
 
         num_parameters: Weights of the checkpoint that vLLM loads (buffers not counted).
 
@@ -372,6 +378,8 @@ class ModelSpec(Value):
     num_experts: int = 0
     num_experts_per_token: int = 0
     runner: str = "generate"
+    convert: str = "none"
+    score: tuple[WeightTensor, ...] = ()
     encoders: tuple[Encoder, ...] = ()
     draft: Draft | None = None
     num_parameters: int = 0

@@ -1,0 +1,12 @@
+"""
+ModernBERT, alone and under an image encoder, against what vLLM allocates.
+"""
+
+import pytest
+
+from tests.architectures.recorded import cases, check
+
+
+@pytest.mark.parametrize(("config", "fact"), cases("modernbert"))
+def test_bytes_and_cache_are_those_of_vllm(config, fact):
+    check(config, fact)

@@ -1,0 +1,12 @@
+"""
+Decoders that pool, by their class or by an adapter, against what vLLM allocates.
+"""
+
+import pytest
+
+from tests.architectures.recorded import cases, check
+
+
+@pytest.mark.parametrize(("config", "fact"), cases("pooling"))
+def test_bytes_and_cache_are_those_of_vllm(config, fact):
+    check(config, fact)
