@@ -14,6 +14,7 @@ from vllm_sizing.architectures import model_from_config
 from vllm_sizing.sizing.additions import lora_bytes
 from vllm_sizing.sizing.defaults import rules_for
 from vllm_sizing.sizing.layout import Layout
+from vllm_sizing.sizing.modalities import skipped_towers
 from vllm_sizing.sizing.pooling import converted
 from vllm_sizing.sizing.setup import prepare
 from vllm_sizing.sizing.weights import Loading, stage_weights, weights_of
@@ -51,9 +52,15 @@ def check(config, fact):
     """
     The model built from a config has exactly the bytes and the cache that vLLM has.
     """
-    model = converted(model_from_config(config, name="recorded"), EngineArgs(**fact.get("args", {})))
+    args = EngineArgs(**fact.get("args", {}))
+    model = converted(model_from_config(config, name="recorded"), args)
     layout = Layout(tensor=fact["tensor"], pipeline=fact.get("pipeline", 1), expert=fact.get("expert", False))
-    loading = Loading(dtype=model.dtype, max_num_batched_tokens=BATCHED_TOKENS)
+    loading = Loading(
+        dtype=model.dtype,
+        max_num_batched_tokens=BATCHED_TOKENS,
+        skipped_towers=skipped_towers(model, args),
+        replicated_towers=args.mm_encoder_tp_mode == "data" and "no_encoder_data" not in model.traits,
+    )
     assert stage_weights(model, layout, loading)[fact.get("stage", 0)].num_bytes == fact["weights_bytes"]
     draft = model.draft if "draft_bytes" in fact else None
     if "kv" in fact:

@@ -7,12 +7,13 @@ transformers 5.20 ``Qwen3VLVisionConfig``.
 
 from __future__ import annotations
 
-from typing import Any
+import attrs
 
 from vllm_sizing.architectures.builder import Builder
 from vllm_sizing.architectures.config import Config
 from vllm_sizing.architectures.rope import read_rope
-from vllm_sizing.specs.model import ROW, Encoder, Part
+from vllm_sizing.architectures.towers import Vit, add_encoder, add_vit_layers, open_tower, read_vit
+from vllm_sizing.specs.model import ROW
 
 _DEFAULTS = {
     "depth": 27, "hidden_size": 1152, "intermediate_size": 4304, "num_heads": 16, "in_channels": 3,
@@ -40,60 +41,80 @@ def add_qwen_vision(
     Returns:
         How many blocks that are.
     """
-    vision = vision.over(_DEFAULTS)
-    width, inner = vision.required("hidden_size"), vision.required("intermediate_size")
-    heads = vision.required("num_heads", maximum=2**16)
-    if width % heads:
-        raise vision.refuse("num_heads", f"a divisor of hidden_size ({width})")
+    vision = vision.over({**_DEFAULTS, "deepstack_visual_indexes": list(deepstack)})
+    vit = read_vit(vision, heads="num_heads", layers="depth")
     patch = vision.required("patch_size", maximum=2**12)
     merge = vision.required("spatial_merge_size", maximum=2**8)
-    frames, channels = vision.required("temporal_patch_size", maximum=2**10), vision.required("in_channels")
-    levels = vision.integers("deepstack_visual_indexes")
-    taps = len(deepstack) if levels is None else len(levels)
-    builder.parameter(f"{name}.patch_embed.proj.weight", width, channels, frames, patch, patch, tower="vision")
-    builder.parameter(f"{name}.patch_embed.proj.bias", width, tower="vision")
-    builder.parameter(f"{name}.pos_embed.weight", vision.required("num_position_embeddings"), width, tower="vision")
-    table = read_rope(Config({"partial_rotary_factor": 0.5}), width // heads, max_position=ROPE_POSITIONS)
-    builder.rope(f"{name}.rotary_pos_emb", table, tower="vision", stage="first")
-    add_qwen_blocks(builder, f"{name}.blocks.*", width, inner, heads, count=vision.num_layers("depth"))
-    out = vision.required("out_hidden_size")
-    _add_merger(builder, f"{name}.merger", width, merge, out, norm=width)
-    if taps:
-        merged = f"{name}.deepstack_merger_list.*"
-        _add_merger(builder, merged, width, merge, out, norm=width * merge**2, count=taps)
+    taps = len(vision.integers("deepstack_visual_indexes") or ())
+    with open_tower(builder) as tower:
+        add_patch_embed(tower, f"{name}.patch_embed.proj", vision, vit.hidden, patch)
+        tower.parameter(f"{name}.pos_embed.weight", vision.required("num_position_embeddings"), vit.hidden)
+        add_vision_rope(tower, f"{name}.rotary_pos_emb", vit)
+        add_vit_layers(
+            tower, f"{name}.blocks.*", vit,
+            attention="attn", qkv="qkv", fused=(), output="proj", up="linear_fc1", down="linear_fc2",
+            norms=("norm1", "norm2"),
+        )  # fmt: skip
+        out = vision.required("out_hidden_size")
+        add_merger(tower, f"{name}.merger", vit.hidden, merge, out)
+        for tap in range(taps):
+            add_merger(tower, f"{name}.deepstack_merger_list.{tap}", vit.hidden, merge, out, shuffled=True)
     pixels_per_token = (patch * merge) ** 2
     for modality, pixels in (("image", _IMAGE_PIXELS), ("video", _VIDEO_PIXELS // 2)):
-        builder.encoders.append(
-            Encoder(
-                modality=modality, max_tokens_per_item=max(1, pixels // pixels_per_token),
-                hidden_size=hidden * (1 + taps), patches_per_token=merge**2, width=width,
-                intermediate_size=inner, num_heads=heads,
-            )
-        )  # fmt: skip
+        tokens = max(1, pixels // pixels_per_token)
+        add_encoder(builder, modality, vit, hidden * (1 + taps), tokens=tokens, positions=tokens * merge**2)
     return taps
 
 
-def add_qwen_blocks(builder: Builder, block: str, width: int, inner: int, heads: int, *, count: int) -> None:
+def add_deepstack(builder: Builder, taps: int, hidden: int) -> None:
     """
-    Attention and MLP of all blocks; divided, and quantized like the decoder.
+    Where a batch's features wait for the decoder's first layers.
     """
-    common: dict[str, Any] = {"tower": "vision", "count": count, "bias": True, "lora": False}
-    # Every head has its own keys; a rank holds whole heads.
-    parts = (Part(width, heads, copied=False),) * 3
-    builder.linear(f"{block}.attn.qkv", width, parts, **common)
-    builder.linear(f"{block}.attn.proj", width, width, shard=ROW, **common)
-    builder.linear(f"{block}.mlp.linear_fc1", width, inner, **common)
-    builder.linear(f"{block}.mlp.linear_fc2", inner, width, shard=ROW, **common)
-    for norm in ("norm1", "norm2"):
-        builder.norm(f"{block}.{norm}", width, bias=True, tower="vision", count=count)
+    if taps:
+        builder.parameter(
+            "deepstack_input_embeds", taps * hidden, role="buffer", tower="vision", per_batched_token=True
+        )
 
 
-def _add_merger(builder: Builder, name: str, width: int, merge: int, out: int, *, norm: int, count: int = 1) -> None:
+def add_patch_embed(tower: Builder, name: str, vision: Config, width: int, patch: int, *, bias: bool = True) -> None:
+    """
+    The convolution over patches of neighbouring frames.
+    """
+    frames = vision.required("temporal_patch_size", maximum=2**10)
+    channels = vision.required("in_channels", "in_chans", maximum=2**10)
+    tower.parameter(f"{name}.weight", width, channels, frames, patch, patch)
+    if bias:
+        tower.parameter(f"{name}.bias", width)
+
+
+def add_vision_rope(tower: Builder, name: str, vit: Vit) -> None:
+    """
+    Rotary embeddings of rows and columns: half a head each.
+    """
+    table = read_rope(Config({"partial_rotary_factor": 0.5}), vit.head_size, max_position=ROPE_POSITIONS)
+    tower.rope(name, attrs.evolve(table, key=("vision", *table.key)), stage="first")
+
+
+def add_merger(
+    tower: Builder,
+    name: str,
+    width: int,
+    merge: int,
+    out: int,
+    *,
+    shuffled: bool = False,
+    norm: str = "norm",
+    up: str = "linear_fc1",
+    down: str = "linear_fc2",
+    norm_bias: bool = True,
+) -> None:
     """
     Neighbouring patches become one embedding.
+
+    Args:
+        shuffled: The norm comes after they are joined.
     """
     whole = width * merge**2
-    common: dict[str, Any] = {"tower": "vision", "count": count, "bias": True, "lora": False}
-    builder.norm(f"{name}.norm", norm, bias=True, tower="vision", count=count)
-    builder.linear(f"{name}.linear_fc1", whole, whole, **common)
-    builder.linear(f"{name}.linear_fc2", whole, out, shard=ROW, **common)
+    tower.norm(f"{name}.{norm}", whole if shuffled else width, bias=norm_bias)
+    tower.linear(f"{name}.{up}", whole, whole, bias=True)
+    tower.linear(f"{name}.{down}", whole, out, shard=ROW, bias=True)

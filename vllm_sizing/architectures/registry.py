@@ -58,6 +58,7 @@ _MODULES = {
     "hy_v4": ("HYV4ForCausalLM",),
     "idefics3": ("Idefics3ForConditionalGeneration", "SmolVLMForConditionalGeneration"),
     "internvl": ("InternS1ForConditionalGeneration", "InternVLChatModel", "InternVLForConditionalGeneration"),
+    "kimi_vision": ("KimiK25ForConditionalGeneration", "KimiVLForConditionalGeneration"),
     "llava": (
         "LightOnOCRForConditionalGeneration", "LlavaForConditionalGeneration", "LlavaNextForConditionalGeneration",
         "LlavaNextVideoForConditionalGeneration", "LlavaOnevisionForConditionalGeneration",
@@ -83,6 +84,8 @@ _MODULES = {
     ),
     "pixtral_native": ("PixtralForConditionalGeneration",),
     "opt": ("OPTForCausalLM",),
+    "qwen2_vl": ("Qwen2VLForConditionalGeneration", "Qwen2_5_VLForConditionalGeneration"),
+    "qwen3_vl": ("Qwen3VLForConditionalGeneration", "Qwen3VLMoeForConditionalGeneration"),
     "qwen_moe": ("Qwen2MoeForCausalLM", "Qwen3MoeForCausalLM"),
     "qwen_next": (
         "Qwen3NextForCausalLM", "Qwen3_5ForCausalLM", "Qwen3_5ForConditionalGeneration", "Qwen3_5MoeForCausalLM",

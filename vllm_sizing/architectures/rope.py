@@ -156,3 +156,16 @@ def _factor(parameters: Config) -> float:
     if not 0 < factor <= 2**20:
         raise parameters.refuse("factor", "a number above 0 and at most 2**20")
     return factor
+
+
+def without_axes(text: Config) -> Config:
+    """
+    A section for a class whose video positions never run ahead of the text: its table needs no more room.
+
+    Source: vLLM 0.33 ``model_executor/models/qwen3_vl.py:mrope_positions_factor``.
+    """
+    parameters = rope_parameters(text)
+    if not parameters.has("mrope_section"):
+        return text
+    plain = {key: value for key, value in parameters.data.items() if key != "mrope_section"}
+    return text.changed(rope_scaling=None, rope_parameters=plain)

@@ -142,6 +142,8 @@ def add_vit_layers(
     Args:
         num_layers: Where not all are built.
 
+        attention: Empty: its projections are the layer's own.
+
         gated: ``up`` is gate and up in one.
 
         divided: False: the class divides nothing.
@@ -154,11 +156,12 @@ def add_vit_layers(
     row: dict[str, Any] = {"shard": ROW if divided else REPLICATED}
     column: dict[str, Any] = {} if divided else {"shard": REPLICATED}
     parts = (Part(hidden, vit.num_heads),) * 3  # Whole heads: a rank never holds half of one.
+    inside = f"{layer}.{attention}." if attention else f"{layer}."
     tower.linear(
-        f"{layer}.{attention}.{qkv}", hidden, parts,
+        f"{inside}{qkv}", hidden, parts,
         bias=bias if qkv_bias is None else qkv_bias, fused=fused, **column, **common,
     )  # fmt: skip
-    tower.linear(f"{layer}.{attention}.{output}", hidden, hidden, bias=bias, **row, **common)
+    tower.linear(f"{inside}{output}", hidden, hidden, bias=bias, **row, **common)
     if mlp_quantized is not None:
         common["quantized"] = mlp_quantized
     common["bias"] = bias if mlp_bias is None else mlp_bias
@@ -218,7 +221,7 @@ def feature_layers(config: Config, key: str, num_layers: int) -> int:
 
 
 def add_encoder(
-    builder: Builder, modality: str, vit: Vit, hidden: int, *, tokens: int, positions: int | None = None
+    builder: Builder, modality: str, vit: Vit, hidden: int, *, tokens: int, positions: int | None = None, step: int = 0
 ) -> None:
     """
     What profiling knows of a modality.
@@ -229,6 +232,8 @@ def add_encoder(
         tokens: Embeddings of the largest item.
 
         positions: That the encoder works through for it.
+
+        step: Embeddings of the parts by which an item is shortened to fit the context; 0: it is not.
     """
     positions = vit.positions if positions is None else positions
     builder.encoders.append(
@@ -240,5 +245,6 @@ def add_encoder(
             width=vit.hidden,
             intermediate_size=vit.intermediate,
             num_heads=vit.num_heads,
+            step_tokens=step,
         )
     )

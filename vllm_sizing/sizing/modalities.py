@@ -6,11 +6,15 @@ Source: vLLM 0.33 ``config/multimodal.py``, ``config/model.py``, ``engine/arg_ut
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import attrs
 
 from vllm_sizing.sizing.defaults import Rules
 from vllm_sizing.specs.engine import EngineArgs
 from vllm_sizing.specs.model import CrossAttention, ModelSpec
+
+MODALITIES = frozenset({"image", "video", "audio", "vision_chunk"})
 
 
 def encoder_tokens(model: ModelSpec) -> int:
@@ -27,7 +31,7 @@ def _limited_to_zero(args: EngineArgs) -> frozenset[str]:
     Modalities that the user switched off.
     """
     if args.language_model_only:
-        return frozenset({"image", "video", "audio"})
+        return MODALITIES
     return frozenset(
         modality
         for modality, limit in dict(args.limit_mm_per_prompt or ()).items()
@@ -35,17 +39,25 @@ def _limited_to_zero(args: EngineArgs) -> frozenset[str]:
     )
 
 
-def without_prefixes(model: ModelSpec, args: EngineArgs) -> ModelSpec:
+def without_unserved(model: ModelSpec, args: EngineArgs) -> ModelSpec:
     """
-    A model that no request can show an image to needs no kernel that looks both ways.
+    A model as far as requests may use it.
 
-    Source: ``config/model.py:_supports_multimodal_for_mm_prefix``.
+    Profiling shows it no item of a modality that is limited to 0, and a model that no image reaches needs
+    no kernel that looks both ways.
+
+    Source: ``multimodal/encoder_budget.py``, ``config/model.py:_supports_multimodal_for_mm_prefix``.
     """
-    if "prefix_lm" not in model.traits:
+    off = _limited_to_zero(args)
+    return _serving(model, off) if off else model
+
+
+@lru_cache(maxsize=64)
+def _serving(model: ModelSpec, off: frozenset[str]) -> ModelSpec:
+    served = tuple(encoder for encoder in model.encoders if encoder.modality not in off)
+    if len(served) == len(model.encoders):
         return model
-    served = {encoder.modality for encoder in model.encoders}
-    off = served and served <= _limited_to_zero(args)
-    return attrs.evolve(model, traits=model.traits - {"prefix_lm"}) if off else model
+    return attrs.evolve(model, encoders=served, traits=model.traits if served else model.traits - {"prefix_lm"})
 
 
 def largest_item(model: ModelSpec, rules: Rules) -> int:

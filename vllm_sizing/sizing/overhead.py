@@ -229,10 +229,12 @@ def encoder_bytes(start: Start) -> tuple[float, float]:
         return 0.0, 0.0
     if start.v2_runner and start.rules.version < (0, 27, 0):
         return 0.0, 0.0  # The V2 runner did not profile encoders then.
-    widest = max(encoders, key=lambda encoder: encoder.max_tokens_per_item)
-    budget = max(start.max_num_batched_tokens, widest.max_tokens_per_item)
-    items = max(1, min(budget // widest.max_tokens_per_item, start.max_num_seqs * PROFILED_ITEMS))
-    tokens = items * widest.max_tokens_per_item
+    largest, widest = max(
+        ((encoder.tokens_within(start.max_model_len), encoder) for encoder in encoders), key=lambda pair: pair[0]
+    )
+    budget = max(start.max_num_batched_tokens, largest)
+    items = max(1, min(budget // largest, start.max_num_seqs * PROFILED_ITEMS))
+    tokens = items * largest
     kept = tokens * widest.hidden_size * 2
     if (0, 11, 0) <= start.rules.version < (0, 12, 0):
         kept = items * budget * widest.hidden_size * 2  # Each output was padded to the whole budget.

@@ -23,7 +23,7 @@ from vllm_sizing.sizing.defaults import (
 )
 from vllm_sizing.sizing.layout import Layout
 from vllm_sizing.sizing.methods import check_method, expert_padding, online_schemes_for
-from vllm_sizing.sizing.modalities import encoder_tokens, largest_item, skipped_towers, without_prefixes
+from vllm_sizing.sizing.modalities import encoder_tokens, largest_item, skipped_towers, without_unserved
 from vllm_sizing.sizing.pooling import converted
 from vllm_sizing.sizing.weights import Loading
 from vllm_sizing.specs.engine import EngineArgs
@@ -88,7 +88,7 @@ def prepare(
     """
     check_modelled(args)
     check_layout(model, layout, rules)
-    model = converted(without_prefixes(model, args), args)
+    model = converted(without_unserved(model, args), args)
     dtype = resolve_dtype(model, gpu, args)
     online = online_schemes_for(model, args.quantization, rules)
     check_method(model, args.quantization, gpu, rules, layout=layout, dtype=dtype)

@@ -289,6 +289,9 @@ class Encoder(Value):
         patches_per_token: Encoder positions behind one embedding.
 
         width, intermediate_size: Of the encoder's own layers.
+
+        step_tokens: Embeddings of the parts (frames) by which profiling shortens the largest item until
+            it fits the context; 0: it does not.
     """
 
     modality: str
@@ -298,6 +301,16 @@ class Encoder(Value):
     width: int = 0
     intermediate_size: int = 0
     num_heads: int = 0
+    step_tokens: int = 0
+
+    def tokens_within(self, max_model_len: int) -> int:
+        """
+        Embeddings of the largest item for a context.
+        """
+        if not self.step_tokens:
+            return self.max_tokens_per_item
+        steps = max(1, max_model_len // self.step_tokens)
+        return min(self.max_tokens_per_item, steps * self.step_tokens)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)

@@ -1,0 +1,12 @@
+"""
+Qwen2-VL and Qwen2.5-VL, against what vLLM allocates.
+"""
+
+import pytest
+
+from tests.architectures.recorded import cases, check
+
+
+@pytest.mark.parametrize(("config", "fact"), cases("qwen2_vl"))
+def test_bytes_and_cache_are_those_of_vllm(config, fact):
+    check(config, fact)

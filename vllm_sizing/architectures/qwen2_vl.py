@@ -1,0 +1,54 @@
+"""
+Qwen2-VL and Qwen2.5-VL.
+
+Source: vLLM 0.33 ``model_executor/models/qwen2_vl.py``, ``qwen2_5_vl.py``; defaults from transformers 5.20.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from vllm_sizing.architectures.blocks import finish
+from vllm_sizing.architectures.checkpoint import Checkpoint
+from vllm_sizing.architectures.config import Config
+from vllm_sizing.architectures.inner import add_inner_model
+from vllm_sizing.architectures.qwen2_vision import add_qwen2_vision, add_qwen25_vision
+from vllm_sizing.specs.model import ModelSpec
+
+# hf_to_vllm_mapper of the classes: names in the ignore lists of quantized checkpoints.
+PREFIXES = (
+    ("model.language_model.", "language_model.model."),
+    ("model.visual.", "visual."),
+    ("lm_head.", "language_model.lm_head."),
+    ("model.", "language_model.model."),
+)
+TEXT = {
+    "vocab_size": 152_064, "hidden_size": 8192, "intermediate_size": 29_568, "num_hidden_layers": 80,
+    "num_attention_heads": 64, "num_key_value_heads": 8, "max_window_layers": 80,
+}  # fmt: skip
+_TOWERS = {
+    "Qwen2VLForConditionalGeneration": add_qwen2_vision,
+    "Qwen2_5_VLForConditionalGeneration": add_qwen25_vision,
+}
+
+
+def either_tied(config: Config, text: Config) -> Config:
+    """
+    A config whose class ties the ends where the whole or its text section says so.
+    """
+    tied = config.flag("tie_word_embeddings", default=False) or text.flag("tie_word_embeddings", default=False)
+    return config.changed(tie_word_embeddings=tied)
+
+
+def build(checkpoint: Checkpoint) -> ModelSpec:
+    """
+    The `ModelSpec` of a Qwen2-VL or Qwen2.5-VL.
+    """
+    config, builder = checkpoint.config, checkpoint.builder(prefixes=PREFIXES)
+    checkpoint = attrs.evolve(checkpoint, config=either_tied(config, checkpoint.text))
+    stack = add_inner_model(
+        builder, checkpoint, prefix="language_model.", architecture="Qwen2ForCausalLM", text=checkpoint.text.over(TEXT)
+    )
+    vision = config.section("vision_config") or Config({}, "vision_config")
+    _TOWERS[checkpoint.architecture](builder, vision, stack.hidden)
+    return finish(checkpoint, builder, stack)
