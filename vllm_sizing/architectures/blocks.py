@@ -338,7 +338,7 @@ def read_experts(text: Config, *keys: str) -> int:
     return text.required(*keys, maximum=2**16)
 
 
-def finish_draft(builder: Builder, *, num_layers: int = 1, method: str = "mtp") -> Draft:
+def finish_draft(builder: Builder, *, num_layers: int = 1, method: str = "mtp", embeds: bool = True) -> Draft:
     """
     What a builder collected, as the draft of a model: on the last stage, shared by no adapter.
 
@@ -347,9 +347,12 @@ def finish_draft(builder: Builder, *, num_layers: int = 1, method: str = "mtp") 
 
     Args:
         builder: Its layers have the numbers that come after the target's.
+
+        embeds: False: the class knows how to share the target's embeddings over pipeline stages.
     """
     return Draft(
         method=method,
+        embeds=embeds,
         tensors=tuple(
             attrs.evolve(tensor, layers=(), count=_draft_count(tensor), stage="last", lora=False)
             for tensor in builder.tensors

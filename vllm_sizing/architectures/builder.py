@@ -405,7 +405,7 @@ class Builder:
 
             quantized: vLLM hands it the quant_config.
         """
-        self.add(f"{name}.scales", (ATTENTION_SCALES,), layers=layers, dtype="float32", role="buffer")
+        self.own_scales(name, layers)
         if not quantized:
             return
         storage = self.quantization
@@ -417,6 +417,12 @@ class Builder:
             )
         elif extra:
             self.add(f"{name}.kv_scales", (extra,), layers=layers, dtype="uint8", role="buffer")
+
+    def own_scales(self, name: str, layers: Layers) -> None:
+        """
+        The scales of attention that the quantization method does not know of.
+        """
+        self.add(f"{name}.scales", (ATTENTION_SCALES,), layers=layers, dtype="float32", role="buffer")
 
     def attention_caches(
         self,
@@ -488,7 +494,7 @@ class Builder:
                 field="num_experts_per_tok",
                 value=chosen,
             )
-        loaded = (tensor for tensor in self.tensors if tensor.role != "buffer")
+        loaded = (tensor for tensor in self.tensors if tensor.role != "buffer" and not tensor.with_draft)
         return ModelSpec(
             name=name,
             architecture=architecture,

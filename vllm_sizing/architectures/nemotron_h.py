@@ -165,7 +165,7 @@ def add_draft(builder: Builder, stack: Stack) -> None:
         add = _add_attention if kind == "*" else _add_experts
         add(extra, f"mtp.layers.{index}.mixer", stack, layers=layers)
     add_speculator(extra, hidden)
-    builder.draft = finish_draft(extra)
+    builder.draft = finish_draft(extra, embeds=False)
 
 
 def build(checkpoint: Checkpoint) -> ModelSpec:

@@ -50,6 +50,21 @@ class Mamba2(Value):
         """
         return self.heads * self.head_size
 
+    @property
+    def convolved(self) -> tuple[Part, ...]:
+        """
+        What passes the convolution: the heads, B and C.
+        """
+        group = Part(self.groups * self.state_size, self.groups, copied=self.groups == 1)
+        return Part(self.inner), group, group
+
+    @property
+    def projected(self) -> tuple[Part, ...]:
+        """
+        What comes out of the first projection: the gate and a time step per head beside it.
+        """
+        return Part(self.inner), *self.convolved, Part(self.heads)
+
 
 def read_state_dtype(text: Config, key: str, default: str = "") -> str:
     """
@@ -67,15 +82,13 @@ def add_mamba2(builder: Builder, name: str, hidden: int, mixer: Mamba2, *, layer
     """
     if not layers:
         return
-    inner, heads = mixer.inner, Part(mixer.heads)
-    group = Part(mixer.groups * mixer.state_size, mixer.groups, copied=mixer.groups == 1)
-    convolved = (Part(inner), group, group)
+    inner, heads, convolved = mixer.inner, Part(mixer.heads), mixer.convolved
     builder.linear(
         f"{name}.conv1d", mixer.kernel, convolved,
         layers=layers, bias=mixer.conv_bias, quantized=False, merges_copies=True,
     )  # fmt: skip
     builder.linear(
-        f"{name}.in_proj", hidden, (Part(inner), *convolved, heads),
+        f"{name}.in_proj", hidden, mixer.projected,
         layers=layers, bias=mixer.bias, merges_copies=True,
     )  # fmt: skip
     builder.parameter(f"{name}.A", mixer.heads, layers=layers, shard=COLUMN, dtype="float32")
@@ -123,7 +136,7 @@ def add_mamba1(builder: Builder, name: str, hidden: int, mixer: Mamba1, *, layer
     inner, state = mixer.inner, mixer.state_size
     common: dict[str, Any] = {"layers": layers, "quantized": False}
     builder.linear(f"{name}.conv1d", mixer.kernel, inner, bias=mixer.conv_bias, **common)
-    builder.linear(f"{name}.in_proj", hidden, (inner, inner), bias=mixer.bias, **common)
+    builder.linear(f"{name}.in_proj", hidden, (inner, inner), bias=mixer.bias, adapters=1, **common)
     builder.linear(f"{name}.x_proj", inner, mixer.rank + 2 * state, shard=ROW, **common)
     builder.linear(f"{name}.dt_proj", mixer.rank, inner, bias=True, **common)
     builder.parameter(f"{name}.A", inner, state, layers=layers, shard=COLUMN, dtype="float32")
@@ -136,3 +149,16 @@ def add_mamba1(builder: Builder, name: str, hidden: int, mixer: Mamba1, *, layer
         StateTensor(columns=(Part(inner),), depth=state, dtype="ssm"),
     )
     builder.cache_layers.append(RecurrentState(layers=layers, kind="mamba1", states=states))
+
+
+def add_short_conv(builder: Builder, name: str, width: int, kernel: int, *, layers: Layers, bias: bool = False) -> None:
+    """
+    A short convolution between two projections; its state is what the convolution still sees.
+    """
+    if not layers:
+        return
+    builder.linear(f"{name}.conv", kernel, width, layers=layers, bias=bias, quantized=False)
+    builder.linear(f"{name}.in_proj", width, (width,) * 3, layers=layers, bias=bias)
+    builder.linear(f"{name}.out_proj", width, width, shard=ROW, layers=layers, bias=bias)
+    state = StateTensor(columns=(Part(width),), rows=kernel - 1, grows=True)
+    builder.cache_layers.append(RecurrentState(layers=layers, kind="short_conv", states=(state,)))

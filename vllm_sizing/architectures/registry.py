@@ -29,6 +29,7 @@ _MODULES = {
         "AXK1ForCausalLM", "DeepseekForCausalLM", "DeepseekV2ForCausalLM", "DeepseekV32ForCausalLM",
         "DeepseekV3ForCausalLM", "Glm4MoeLiteForCausalLM", "GlmMoeDsaForCausalLM",
     ),
+    "deepseek_v4": ("DeepseekV4ForCausalLM",),
     "dense": (
         "ApertusForCausalLM", "Exaone4ForCausalLM", "ExaoneForCausalLM", "Glm4ForCausalLM",
         "HyperCLOVAXForCausalLM", "InternLM2ForCausalLM", "MiniCPMForCausalLM", "NemotronForCausalLM",
@@ -38,6 +39,7 @@ _MODULES = {
     "embedding_gemma2": ("EmbeddingGemma2Model",),
     "ernie_moe": ("Ernie4_5_MoeForCausalLM",),
     "exaone_moe": ("ExaoneMoEForCausalLM", "ExaoneMoeForCausalLM"),
+    "falcon_h1": ("FalconH1ForCausalLM",),
     "gemma": (
         "Gemma2ForCausalLM", "Gemma2Model", "Gemma3ForCausalLM", "Gemma3TextModel", "GemmaForCausalLM",
     ),
@@ -59,6 +61,8 @@ _MODULES = {
     "idefics3": ("Idefics3ForConditionalGeneration", "SmolVLMForConditionalGeneration"),
     "internvl": ("InternS1ForConditionalGeneration", "InternVLChatModel", "InternVLForConditionalGeneration"),
     "kimi_vision": ("KimiK25ForConditionalGeneration", "KimiVLForConditionalGeneration"),
+    "jamba": ("JambaForCausalLM",),
+    "lfm2": ("Lfm2ForCausalLM", "Lfm2MoeForCausalLM"),
     "llava": (
         "LightOnOCRForConditionalGeneration", "LlavaForConditionalGeneration", "LlavaNextForConditionalGeneration",
         "LlavaNextVideoForConditionalGeneration", "LlavaOnevisionForConditionalGeneration",
@@ -70,6 +74,7 @@ _MODULES = {
     "mimo": ("MiMoV2FlashForCausalLM",),
     "minicpm3": ("MiniCPM3ForCausalLM",),
     "minicpmv4": ("MiniCPMV4_6ForConditionalGeneration", "MiniCPMV4_7ForConditionalGeneration"),
+    "minimax_m3": ("MiniMaxM3SparseForCausalLM", "MiniMaxM3SparseForConditionalGeneration"),
     "mixtral": ("MiniMaxM2ForCausalLM", "MixtralForCausalLM", "OlmoeForCausalLM", "PhiMoEForCausalLM"),
     "modernbert": (
         "ColBERTModernBertModel", "ColModernVBertForRetrieval", "ModernBertForSequenceClassification",

@@ -42,6 +42,16 @@ def num_speculative_tokens(args: EngineArgs) -> int:
     return number
 
 
+def drafts_itself(args: EngineArgs) -> bool:
+    """
+    Whether the checkpoint's own draft layers speculate.
+
+    vLLM 0.33 ``config/speculative.py`` folds the models' own spellings (deepseek_mtp, ...) into mtp.
+    """
+    method = speculation(args).get("method")
+    return isinstance(method, str) and method.endswith("mtp")
+
+
 @lru_cache(maxsize=256)
 def draft_bytes(model: ModelSpec, method: str, layout: Layout, loading: Loading) -> tuple[int, int]:
     """
@@ -58,8 +68,20 @@ def draft_bytes(model: ModelSpec, method: str, layout: Layout, loading: Loading)
     buffers = tuple(tensor for tensor in draft.tensors if tensor.per_batched_token)
     # The draft's layers are numbered after the decoder's: one stage of their own holds them.
     whole = attrs.evolve(layout, pipeline=1)
+    if layout.pipeline > 1 and draft.embeds:
+        modules += _embeddings(model)
     sizes = [weights_of(part, MOST_LAYERS, whole, loading)[0].num_bytes for part in (modules, buffers)]
     return sizes[0], sizes[1]
+
+
+def _embeddings(model: ModelSpec) -> tuple[WeightTensor, ...]:
+    """
+    The target's, as a draft keeps them that cannot share over pipeline stages.
+
+    Source: vLLM 0.33 ``v1/worker/gpu/spec_decode/eagle/utils.py:maybe_share_target_embed``.
+    """
+    found = (tensor for tensor in model.tensors if tensor.role == "embedding" and tensor.tower == "language")
+    return tuple(attrs.evolve(tensor, stage="first", scheme=None, with_draft=False) for tensor in list(found)[:1])
 
 
 def lora_bytes(model: ModelSpec, layout: Layout, args: EngineArgs, dtype: str) -> int:

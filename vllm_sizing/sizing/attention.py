@@ -15,7 +15,15 @@ import attrs
 from vllm_sizing.errors import UnsupportedError
 from vllm_sizing.sizing.defaults import Rules
 from vllm_sizing.specs.gpu import GpuSpec
-from vllm_sizing.specs.model import CompressedMla, FullAttention, MlaAttention, ModelSpec, RecurrentState, SlidingWindow
+from vllm_sizing.specs.model import (
+    CompressedMla,
+    FullAttention,
+    IndexKeys,
+    MlaAttention,
+    ModelSpec,
+    RecurrentState,
+    SlidingWindow,
+)
 from vllm_sizing.specs.value import Value
 
 DEFAULT_BLOCK = 16
@@ -158,9 +166,12 @@ def choose_attention(
     capability = gpu.compute_capability
     if compressed or capability is None or not (latent or plain):
         # DeepSeek-V4 brings its own backends; on other vendors every backend takes 16.
-        kernel = max((layer.block_size for layer in compressed), default=DEFAULT_BLOCK)
+        kernel = max((layer.kernel_block for layer in compressed), default=DEFAULT_BLOCK)
         return AttentionChoice(name="", block_size=block_size or kernel, kernel_block=kernel)
     sparse = any(layer.indexer_bytes_per_token for layer in latent)
+    chosen = max((layer.block_size for layer in model.cache_layers if isinstance(layer, IndexKeys)), default=0)
+    if chosen:
+        _check_chosen(chosen, kv_cache_dtype, block_size)
     refusals = []
     unequal = any(layer.head_size != layer.head_size_v for layer in plain)
     prefix_lm = "prefix_lm" in model.traits
@@ -179,6 +190,7 @@ def choose_attention(
             states = any(isinstance(layer, RecurrentState) for layer in model.cache_layers)
             block = max(block_size or 0, kernel if states else 2 * kernel)
             return AttentionChoice(name=backend.name, block_size=block, kernel_block=kernel)
+        kernel = max(kernel, chosen)
         default = max(DEFAULT_BLOCK, kernel)
         return AttentionChoice(name=backend.name, block_size=block_size or default, kernel_block=kernel)
     message = (
@@ -186,6 +198,22 @@ def choose_attention(
         f"({'; '.join(refusals)}); leave kv_cache_dtype on auto or take another GPU"
     )
     raise UnsupportedError(message, field="kv_cache_dtype", value=kv_cache_dtype)
+
+
+def _check_chosen(chosen: int, kv_cache_dtype: str, block_size: int | None) -> None:
+    """
+    Attention to blocks that an indexer chose has kernels of its own.
+
+    Source: vLLM 0.33 ``models/minimax_m3/common/sparse_attention.py``.
+    """
+    if block_size is not None and block_size % chosen:
+        message = f"block_size is {block_size}; this model's sparse attention needs a multiple of {chosen}"
+        raise UnsupportedError(message, field="block_size", value=block_size)
+    if kv_cache_dtype not in _PLAIN | _FP8 | {"fp8_e5m2"}:
+        message = (
+            f"kv_cache_dtype is {kv_cache_dtype}, which this model's sparse attention cannot read; use auto or fp8"
+        )
+        raise UnsupportedError(message, field="kv_cache_dtype", value=kv_cache_dtype)
 
 
 def _in_order(

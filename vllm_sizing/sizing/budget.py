@@ -13,7 +13,7 @@ from functools import lru_cache
 import attrs
 
 from vllm_sizing.errors import UnsupportedError
-from vllm_sizing.sizing.additions import draft_bytes, lora_bytes, speculation
+from vllm_sizing.sizing.additions import draft_bytes, drafts_itself, lora_bytes, speculation
 from vllm_sizing.sizing.kv_cache import CacheLayout, cache_layout
 from vllm_sizing.sizing.overhead import Overhead, Start, estimate_overhead
 from vllm_sizing.sizing.setup import Setup
@@ -146,14 +146,12 @@ def _draft(setup: Setup) -> tuple[int, int]:
     if config.get("model") is not None or not isinstance(method, str):
         message = f"speculative_config {config} names a draft model of its own, which is not modelled; use mtp or ngram"
         raise UnsupportedError(message, field="speculative_config", value=config)
-    # vLLM 0.33 config/speculative.py folds the models' own spellings (deepseek_mtp, ...) into mtp.
-    method = "mtp" if method.endswith("mtp") else method
+    method = "mtp" if drafts_itself(setup.args) else method
     return draft_bytes(setup.model, method, setup.layout, setup.loading)
 
 
 def _cache_layers(model: ModelSpec, setup: Setup) -> tuple[CacheLayer, ...]:
-    method = speculation(setup.args).get("method")
-    if model.draft is not None and isinstance(method, str) and method.endswith("mtp"):
+    if model.draft is not None and drafts_itself(setup.args):
         return model.cache_layers + model.draft.cache_layers
     return model.cache_layers
 

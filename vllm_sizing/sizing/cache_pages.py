@@ -20,6 +20,7 @@ from vllm_sizing.specs.model import (
     CompressedMla,
     CrossAttention,
     FullAttention,
+    IndexKeys,
     MlaAttention,
     Part,
     RecurrentState,
@@ -83,6 +84,10 @@ class Page(Value):
         sharded: Context-parallel decode divides its tokens.
 
         paddable: Its page may be padded to a larger one.
+
+        packed: Pages of all sizes lie side by side in a block.
+
+        stride: Bytes of a block are a multiple of it.
     """
 
     family: str
@@ -95,6 +100,8 @@ class Page(Value):
     fixed_blocks: int = 0
     sharded: bool = True
     paddable: bool = True
+    packed: bool = False
+    stride: int = 1
     draft: bool = False
 
     def blocks_for(self, num_tokens: int, in_flight: int, decode_context: int, extra: int = 0) -> int:
@@ -211,6 +218,10 @@ def _pages_of(layer: CacheLayer, settings: CacheSettings, block_size: int, state
         ]  # fmt: skip
     if isinstance(layer, MlaAttention):
         return _mla_pages(layer, settings, block_size)
+    if isinstance(layer, IndexKeys):
+        size = block_size * layer.head_size * 2
+        common = {"layers": layer.layers, "block_size": block_size, "num_bytes": size}
+        return [Page(family="full", kind="sparse_indexer", geometry=("indexer", layer.head_size), **common)]  # type: ignore[arg-type]
     if isinstance(layer, CompressedMla):
         return [_compressed_page(layer, settings, block_size)]
     size = block_size * attention_token_bytes(layer, settings)
@@ -252,12 +263,21 @@ def _compressed_page(layer: CompressedMla, settings: CacheSettings, block_size: 
         message = f"kv_cache_dtype is {settings.kv_cache_dtype}, which this model's {layer.name} cache cannot store"
         raise UnsupportedError(message, field="kv_cache_dtype", value=settings.kv_cache_dtype)
     block = layer.block_size or block_size
-    size = ceil_div(block, layer.tokens_per_state) * per_state
-    if layer.alignment:
-        size = round_up(size, layer.alignment)
+    if block % layer.tokens_per_state:
+        message = f"block_size is {block}; this model's {layer.name} cache needs a multiple of {layer.tokens_per_state}"
+        raise UnsupportedError(message, field="block_size", value=block)
+    size = _compressed_bytes(layer, block, per_state)
+    # Kernels walk over pages of their own block in a larger one: kv_cache_interface.py:get_block_stride_alignment.
+    kernel = block if layer.block_size else math.gcd(layer.kernel_block, block)
     family = "ring" if layer.ring else "mla_window" if layer.window else "full"
     return Page(
         family=family, kind=layer.name, layers=layer.layers, block_size=block, num_bytes=size,
         geometry=(layer.name, per_state, layer.tokens_per_state), span=layer.window,
-        fixed_blocks=1 if layer.ring else 0, paddable=False, sharded=not layer.window,
+        fixed_blocks=1 if layer.ring else 0, paddable=False, packed=True, sharded=not layer.window,
+        stride=1 if kernel == block else _compressed_bytes(layer, kernel, per_state),
     )  # fmt: skip
+
+
+def _compressed_bytes(layer: CompressedMla, block: int, per_state: int) -> int:
+    size = block // layer.tokens_per_state * per_state
+    return round_up(size, layer.alignment) if layer.alignment else size

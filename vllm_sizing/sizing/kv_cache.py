@@ -7,6 +7,7 @@ Source: vLLM 0.33 ``v1/core/kv_cache_planning.py``, ``kv_cache_utils.py``; earli
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from functools import lru_cache
 
@@ -143,10 +144,13 @@ def cache_layout(
     bounds = [(start, end) for start, end in stage_bounds(num_layers, num_stages)]
     # Draft layers come after the decoder's own and live on the last stage.
     bounds[-1] = (bounds[-1][0], 2**40)
+    stride = math.lcm(*(page.stride for group in groups for page in group.pages))
     return CacheLayout(
         block_size=block_size,
         groups=groups,
-        bytes_per_block=tuple(max((group.bytes_on(*bound) for group in groups), default=0) for bound in bounds),
+        bytes_per_block=tuple(
+            round_up(max((group.bytes_on(*bound) for group in groups), default=0), stride) for bound in bounds
+        ),
         decode_context=settings.decode_context,
     )
 
@@ -160,6 +164,8 @@ def make_groups(pages: tuple[Page, ...], rules: Rules) -> tuple[Group, ...]:
         return ()
     if len(pages) == 1 or _uniform(pages):
         return (Group(pages=pages),)
+    if any(page.packed for page in pages) and len({page.num_bytes for page in pages}) > 1:
+        return _packed(pages)
     pages = _merged(_unified(pages, rules))
     counts = [len(page.layers) for page in pages]
     smallest, largest = min(counts), max(counts)
@@ -170,6 +176,51 @@ def make_groups(pages: tuple[Page, ...], rules: Rules) -> tuple[Group, ...]:
         # Every n-th layer, so that each pipeline stage gets its share of every group.
         groups += [Group(pages=(attrs.evolve(page, layers=page.layers[i::number]),)) for i in range(number)]
     return tuple(groups)
+
+
+def _packed(pages: tuple[Page, ...]) -> tuple[Group, ...]:
+    """
+    Groups of unequal pages, which lie side by side in a block: ``_get_packed_kv_cache_groups``.
+
+    Layers that grow alike are a bucket; one whose page sizes have equally many layers can be split, so
+    that the groups are about as large as the largest bucket that cannot.
+    """
+    buckets: list[list[Page]] = []
+    for page in pages:
+        for bucket in buckets:
+            if _uniform((*bucket, page)):
+                bucket.append(page)
+                break
+        else:
+            buckets.append([page])
+    counts = [_layers_by_size(bucket) for bucket in buckets]
+    balanced = [len(set(count.values())) == 1 for count in counts]
+    even = [max(count.values()) for count, whole in zip(counts, balanced, strict=True) if whole]
+    floor = max((max(count.values()) for count, whole in zip(counts, balanced, strict=True)
+                 if whole and len(count) > 1), default=0)  # fmt: skip
+    size = _closest(even, floor) if floor else 0
+    groups = []
+    for bucket, count, whole in zip(buckets, counts, balanced, strict=True):
+        number = ceil_div(max(count.values()), size) if whole and size else 1
+        groups += [
+            Group(pages=tuple(attrs.evolve(page, layers=page.layers[i::number]) for page in bucket))
+            for i in range(number)
+        ]
+    return tuple(groups)
+
+
+def _layers_by_size(pages: list[Page]) -> dict[int, int]:
+    counts: dict[int, int] = {}
+    for page in pages:
+        counts[page.num_bytes] = counts.get(page.num_bytes, 0) + len(page.layers)
+    return counts
+
+
+def _closest(counts: list[int], least: int) -> int:
+    """
+    The group size, at least ``least``, that pads all counts least; the larger of two: ``_approximate_gcd``.
+    """
+    return min(range(least, max(counts) + 1), key=lambda size: (sum(-count % size for count in counts), -size))
 
 
 def _identity(page: Page) -> tuple[object, ...]:

@@ -11,7 +11,7 @@ import math
 import attrs
 
 from vllm_sizing.errors import InvalidValueError, UnsupportedError
-from vllm_sizing.sizing.additions import num_speculative_tokens, speculation
+from vllm_sizing.sizing.additions import drafts_itself, num_speculative_tokens
 from vllm_sizing.sizing.attention import AttentionChoice, choose_attention
 from vllm_sizing.sizing.cache_pages import CacheSettings
 from vllm_sizing.sizing.defaults import (
@@ -28,7 +28,7 @@ from vllm_sizing.sizing.pooling import converted
 from vllm_sizing.sizing.weights import Loading
 from vllm_sizing.specs.engine import EngineArgs
 from vllm_sizing.specs.gpu import GpuSpec
-from vllm_sizing.specs.model import FullAttention, MlaAttention, ModelSpec, RecurrentState
+from vllm_sizing.specs.model import CompressedMla, FullAttention, MlaAttention, ModelSpec, RecurrentState
 from vllm_sizing.specs.value import Value
 
 _DTYPE_WORDS = {"half": "float16", "float": "float32"}
@@ -93,7 +93,6 @@ def prepare(
     online = online_schemes_for(model, args.quantization, rules)
     check_method(model, args.quantization, gpu, rules, layout=layout, dtype=dtype)
     kv_cache_dtype = resolve_kv_cache_dtype(model, args, rules, dtype)
-    sparse = any(isinstance(layer, MlaAttention) and layer.indexer_bytes_per_token for layer in model.cache_layers)
     pooling = model.runner == "pooling"
     recurrent = [layer for layer in model.cache_layers if isinstance(layer, RecurrentState)]
     prefix_caching = args.enable_prefix_caching
@@ -136,13 +135,13 @@ def prepare(
             skipped_towers=skipped_towers(model, args),
             towers_everywhere=not v2_runner,
             whole_segments=rules.buffers_count,
+            drafts=drafts_itself(args),
             router_dtype=None if (gpu.compute_capability or (9, 0))[0] in (9, 10) else "float32",
         ),
         cache=CacheSettings(
             tensor=layout.tensor,
             decode_context=layout.decode_context,
-            # Sparse latent attention has one FP8 layout, whatever it is called.
-            kv_cache_dtype="fp8_ds_mla" if sparse and kv_cache_dtype == "fp8" else kv_cache_dtype,
+            kv_cache_dtype=_stored_dtype(model, kv_cache_dtype),
             model_dtype=dtype,
             conv_dtype=_state_dtype(args.mamba_cache_dtype, dtype),
             ssm_dtype=None if args.mamba_ssm_cache_dtype in (None, "auto") else args.mamba_ssm_cache_dtype,
@@ -168,6 +167,19 @@ def prepare(
         speculative_tokens=speculative_tokens,
         profile_encoders=bool(model.encoders) and not args.skip_mm_profiling,
     )
+
+
+def _stored_dtype(model: ModelSpec, kv_cache_dtype: str) -> str:
+    """
+    Sparse latent attention has one FP8 layout, DeepSeek-V4 no other; whatever it is called.
+
+    Source: ``layers/attention/mla_attention.py``, ``models/deepseek_v4/attention.py:_resolve_dsv4_kv_cache_dtype``.
+    """
+    for layer in model.cache_layers:
+        sparse = isinstance(layer, MlaAttention) and layer.indexer_bytes_per_token and kv_cache_dtype == "fp8"
+        if sparse or (isinstance(layer, CompressedMla) and kv_cache_dtype.startswith("fp8")):
+            return "fp8_ds_mla"
+    return kv_cache_dtype
 
 
 def _state_dtype(word: str | None, dtype: str) -> str:
@@ -358,6 +370,3 @@ def checkpoint_pages(recurrent: list[RecurrentState], gpu: GpuSpec, rules: Rules
             continue
         return 0, 1
     return alignment, 2
-
-
-__all__ = ["Setup", "prepare", "speculation"]

@@ -49,6 +49,8 @@ class Loading(Value):
             ``GateLinear``); None: the model's.
 
         whole_segments: What the driver gave is what counts, not what torch allocated (from 0.27).
+
+        drafts: The checkpoint's own draft layers speculate.
     """
 
     dtype: str
@@ -60,6 +62,7 @@ class Loading(Value):
     towers_everywhere: bool = False
     router_dtype: str | None = None
     whole_segments: bool = False
+    drafts: bool = False
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -103,6 +106,8 @@ def weights_of(
     beside = [0] * len(bounds)
     for tensor in tensors:
         if tensor.tower in loading.skipped_towers:
+            continue
+        if tensor.with_draft and not loading.drafts:
             continue
         single = tensor_bytes(tensor, layout, loading)
         extra = _beside(tensor, single, layout, loading)
@@ -187,7 +192,7 @@ def num_on_stage(tensor: WeightTensor, stage: int, start: int, end: int, num_sta
         number = bisect_left(tensor.layers, end) - bisect_left(tensor.layers, start)
         return (min(number, 1) if tensor.stage == "owners" else number) * tensor.count
     first, last = stage == 0, stage == num_stages - 1
-    here = {"first": first, "last": last, "ends": first or last, "all": True}[tensor.stage]
+    here = {"first": first, "last": last, "ends": first or last, "later": last and not first, "all": True}[tensor.stage]
     return tensor.count if here else 0
 
 

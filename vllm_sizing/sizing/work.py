@@ -20,6 +20,7 @@ from vllm_sizing.specs.model import (
     CompressedMla,
     CrossAttention,
     FullAttention,
+    IndexKeys,
     MlaAttention,
     ModelSpec,
     RecurrentState,
@@ -207,6 +208,9 @@ def _cache_reads(model: ModelSpec, layout: Layout, settings: CacheSettings) -> l
             if layer.indexer_layers:
                 read = float(layer.indexer_bytes_per_token * len(layer.indexer_layers)) / layout.pipeline
                 reads.append(CacheRead(bytes_per_token=read, flops_per_token=0.0, decode_flops_per_token=0.0))
+        elif isinstance(layer, IndexKeys):
+            read = float(layer.head_size * 2 * number)
+            reads.append(CacheRead(bytes_per_token=read, flops_per_token=0.0, decode_flops_per_token=0.0))
         elif isinstance(layer, CompressedMla):
             size = dict(layer.bytes_per_state)
             per_state = size.get(settings.kv_cache_dtype, size.get("", 0))

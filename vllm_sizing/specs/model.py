@@ -73,8 +73,8 @@ class WeightTensor(Value):
 
         count: How many there are (per layer, if ``layers`` is given).
 
-        stage: Where it lives when it is no layer's: ``first``, ``last``, ``ends`` or ``all``
-            pipeline stages; ``owners``: one on every stage that has one of ``layers``.
+        stage: Where it lives when it is no layer's: ``first``, ``last``, ``ends``, ``later`` (the last if it
+            is not the first) or ``all`` pipeline stages; ``owners``: one on every stage that has one of ``layers``.
 
         shard: How tensor parallelism divides it.
 
@@ -102,6 +102,8 @@ class WeightTensor(Value):
 
         adapters: A matrices in one LoRA slot of a merged layer; 0: one for each of its parts.
 
+        with_draft: It is there only when the checkpoint's own draft layers speculate.
+
         merges_copies: One A matrix is enough where ranks hold copies of a part.
     """
 
@@ -121,6 +123,7 @@ class WeightTensor(Value):
     encoder_heads: int = 0
     per_batched_token: bool = False
     adapters: int = 0
+    with_draft: bool = False
     merges_copies: bool = False
 
 
@@ -254,7 +257,9 @@ class CompressedMla(Value):
 
         alignment: Page bytes are padded to a multiple of it; 0: none.
 
-        block_size: Tokens of one page.
+        block_size: Tokens of one page; 0: as many as the deployment's.
+
+        kernel_block: Tokens that its kernels take at once; 0: any number.
 
         ring: One page per request, whatever its length.
     """
@@ -266,11 +271,33 @@ class CompressedMla(Value):
     window: int = 0
     alignment: int = 0
     block_size: int = 0
+    kernel_block: int = 0
     ring: bool = False
 
 
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class IndexKeys(Value):
+    """
+    Keys by which a sparse indexer chooses blocks for ordinary attention (MiniMax-M3): 16 bits, one head.
+
+    Attributes:
+        block_size: Tokens of the blocks that it chooses; a page holds whole ones.
+    """
+
+    layers: tuple[int, ...]
+    head_size: int
+    block_size: int
+
+
 CacheLayer = (
-    FullAttention | SlidingWindow | ChunkedLocal | MlaAttention | RecurrentState | CrossAttention | CompressedMla
+    FullAttention
+    | SlidingWindow
+    | ChunkedLocal
+    | MlaAttention
+    | RecurrentState
+    | CrossAttention
+    | CompressedMla
+    | IndexKeys
 )
 
 
@@ -322,12 +349,15 @@ class Draft(Value):
         method: ``mtp``.
 
         tensors, cache_layers: What they add on a rank.
+
+        embeds: Beside pipeline stages it keeps embeddings of its own.
     """
 
     method: str
     tensors: tuple[WeightTensor, ...]
     cache_layers: tuple[CacheLayer, ...]
     num_layers: int = 1
+    embeds: bool = True
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
