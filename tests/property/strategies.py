@@ -8,6 +8,7 @@ import vllm_sizing as vs
 from vllm_sizing.sizing.attention import AttentionChoice
 from vllm_sizing.sizing.cache_pages import CacheSettings
 from vllm_sizing.specs.model import (
+    CompressedMla,
     FullAttention,
     MlaAttention,
     Part,
@@ -68,10 +69,12 @@ def cache_layers(draw):
     A cache of one or two kinds, as hybrid models have them.
     """
     full = draw(full_layers())
-    kind = draw(st.sampled_from(("full", "window", "mamba", "mla")))
+    kind = draw(st.sampled_from(("full", "window", "mamba", "mla", "compressed")))
     first = full.layers[-1] + 1
     number = draw(st.integers(1, 24))
     others = tuple(range(first, first + number))
+    if kind == "compressed":
+        return draw(compressed_layers(full.layers))
     if kind == "window":
         window = SlidingWindow(
             layers=others,
@@ -90,6 +93,27 @@ def cache_layers(draw):
     if kind == "mla":
         return (MlaAttention(layers=full.layers, num_heads=16, kv_lora_rank=512, rope_head_dim=64),)
     return (full,)
+
+
+@st.composite
+def compressed_layers(draw, layers):
+    """
+    A window in every layer, and in some of them a compressed cache, its indexer and its state.
+    """
+    common = {"bytes_per_state": (("", 584),), "alignment": 64}
+    caches = [CompressedMla(layers=layers, name="window", window=128, block_size=64, **common)]
+    for rate in (4, 16):
+        owners = draw(st.lists(st.sampled_from(layers), unique=True).map(sorted).map(tuple))
+        if owners:
+            indexer = draw(st.sampled_from((132, 584)))
+            caches += [
+                CompressedMla(layers=owners, name=f"compressed {rate}", tokens_per_state=rate, **common),
+                CompressedMla(layers=owners, name="indexer", tokens_per_state=rate, bytes_per_state=(("", indexer),)),
+                CompressedMla(
+                    layers=owners, name=f"state {rate}", window=2 * rate, block_size=4, bytes_per_state=(("", 8192),)
+                ),
+            ]
+    return tuple(caches)
 
 
 @st.composite

@@ -6,7 +6,7 @@ import attrs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.property.strategies import SIXTEEN, cache_layers, cache_settings, full_layers
+from tests.property.strategies import SIXTEEN, cache_layers, cache_settings, compressed_layers, full_layers
 from vllm_sizing.sizing.cache_pages import attention_token_bytes, build_pages
 from vllm_sizing.sizing.defaults import rules_for
 from vllm_sizing.sizing.kv_cache import cache_layout, make_groups
@@ -40,11 +40,25 @@ def test_every_layer_is_in_exactly_one_group(layers, settings):
 @given(cache_layers(), cache_settings())
 def test_groups_share_one_page_size(layers, settings):
     """
-    Any group can use any block: pages are equal wherever there are several groups.
+    Any group can use any block: pages are equal wherever there are several groups, unless they are packed.
     """
     cache = layout_of(layers, settings)
-    if len(cache.groups) > 1:
+    if len(cache.groups) > 1 and not any(page.packed for group in cache.groups for page in group.pages):
         assert len({page.num_bytes for group in cache.groups for page in group.pages}) == 1
+
+
+@given(full_layers().flatmap(lambda full: compressed_layers(full.layers)), cache_settings())
+def test_packed_groups_are_no_wider_than_the_widest_bucket(layers, settings):
+    """
+    Splitting a bucket never widens the block, and layers of one group have one page each.
+    """
+    cache = layout_of(layers, settings)
+    pages, _ = build_pages(layers, settings, SIXTEEN)
+    whole = {}
+    for page in pages:
+        key = (page.family, page.span, page.block_size)
+        whole[key] = whole.get(key, 0) + page.num_bytes * len(page.layers)
+    assert max(page.num_bytes for page in pages) <= cache.bytes_per_block[0] <= max(whole.values())
 
 
 @given(cache_layers(), cache_settings(), st.integers(1, 200_000), st.integers(0, 16384))

@@ -43,6 +43,8 @@ def add_language_model(builder: Builder, text: Config, *, prefix: str = "") -> S
     add_rope(builder, layer, stack, text=text.changed(partial_rotary_factor=rotated / stack.attention.head_size))
     mixer = _read_mixer(text, hidden)
     add_mamba2(builder, f"{prefix}model.*.mixer", hidden, mixer, layers=layers)
+    if stack.tied:
+        builder.traits.add("no_pipeline")  # The class looks for the embeddings on the last stage.
     parts = mixer.projected
     builder.parameter(
         f"{layer}.mamba.mup_vector", sum(part.size for part in parts),

@@ -71,7 +71,7 @@ class Page(Value):
 
     Attributes:
         family: Layers of one family can share a block table: ``full``, ``window``, ``chunk``,
-            ``mamba``, ``mla_window``, ``cross``, ``ring``.
+            ``mamba``, ``mla_window``, ``cross``.
 
         num_bytes: Of one page, padding included.
 
@@ -269,11 +269,11 @@ def _compressed_page(layer: CompressedMla, settings: CacheSettings, block_size: 
     size = _compressed_bytes(layer, block, per_state)
     # Kernels walk over pages of their own block in a larger one: kv_cache_interface.py:get_block_stride_alignment.
     kernel = block if layer.block_size else math.gcd(layer.kernel_block, block)
-    family = "ring" if layer.ring else "mla_window" if layer.window else "full"
+    family = "mla_window" if layer.window else "full"
     return Page(
         family=family, kind=layer.name, layers=layer.layers, block_size=block, num_bytes=size,
         geometry=(layer.name, per_state, layer.tokens_per_state), span=layer.window,
-        fixed_blocks=1 if layer.ring else 0, paddable=False, packed=True, sharded=not layer.window,
+        paddable=False, packed=True, sharded=not layer.window,
         stride=1 if kernel == block else _compressed_bytes(layer, kernel, per_state),
     )  # fmt: skip
 

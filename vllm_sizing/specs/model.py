@@ -260,8 +260,6 @@ class CompressedMla(Value):
         block_size: Tokens of one page; 0: as many as the deployment's.
 
         kernel_block: Tokens that its kernels take at once; 0: any number.
-
-        ring: One page per request, whatever its length.
     """
 
     layers: tuple[int, ...]
@@ -272,7 +270,6 @@ class CompressedMla(Value):
     alignment: int = 0
     block_size: int = 0
     kernel_block: int = 0
-    ring: bool = False
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
