@@ -202,7 +202,7 @@ def _add_vision(builder: Builder, config: Config, hidden: int) -> None:
         tower.norm(f"{name}.pre_layrnorm", vit.hidden, bias=True)
         add_vit_layers(tower, f"{name}.encoder.layers.*", vit, mlp="")
         # A third of a head's pairs each for time, height and width.
-        for axis in "thw":
+        for axis in ("t", "h", "w"):
             pairs = vit.head_size // 2 * 2 // 3 // 2
             tower.parameter(f"{name}.inv_freq_{axis}", pairs, dtype="float32", role="buffer")
         for last, inputs, key in (
