@@ -36,8 +36,11 @@ _CHART_SETS = ("HOME", "HF_HOME", "VLLM_CACHE_ROOT")
 _USAGE = (
     "Install: helm install NAME vllm/vllm-stack --values production-stack.yaml",
     "The chart leaves 30 s to stop a server: what is still running then is cut off.",
+    "It reports a rollout as failed after 1200 s, and goes on waiting.",
     "",
 )
+# Helm reads numbers of values files as floating point, and writes large ones as 1e+06.
+_LARGEST_NUMBER = 999_999
 
 
 def helm(plan: Plan) -> str:
@@ -53,17 +56,15 @@ def helm(plan: Plan) -> str:
     wanted = deployment(plan, "helm", nodes=("lws", "kuberay"), folders=False)
     check_chart(wanted, "helm")
     config, extra = _divided(plan, wanted)
-    revision = plan.engine_args.revision or wanted.revision
     terms: Any = affinity(wanted)
     for key in ("affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms"):
         terms = terms.get(key, {})
     model = {
-        "name": wanted.name[:40].rstrip("-"),
+        "name": _short(wanted.name),
         "annotations": {"vllm-sizing/model": wanted.model},
         "repository": IMAGE,
         "tag": wanted.image.rpartition(":")[2],
         "modelURL": literal(wanted.model),
-        **({"modelRevision": revision} if revision else {}),
         "replicaCount": 1,
         "requestCPU": wanted.cpus,
         "requestMemory": mebibytes(wanted.memory_bytes),
@@ -127,11 +128,19 @@ def _divided(plan: Plan, wanted: Deployment) -> tuple[dict[str, Any], list[str]]
     extra: list[str] = []
     for use in uses:
         key = _OWN_KEYS.get(use.flag.dest)
-        if key and use.value != -1:
+        if key and use.value != -1 and not (isinstance(use.value, int) and use.value > _LARGEST_NUMBER):
             config[key] = use.value
-        elif use.flag.dest != "revision":
+        else:
             extra += use.words
     return config, extra
+
+
+def _short(name: str) -> str:
+    """
+    The beginning and the hash: the chart puts two more names around it and 63 characters are all there are.
+    """
+    slug, _, digest = name.rpartition("-")
+    return f"{slug[:24].rstrip('-')}-{digest}"
 
 
 def without(plan: Plan, wanted: Deployment, flags: Iterable[str]) -> list[str]:

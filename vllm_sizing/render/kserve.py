@@ -14,6 +14,7 @@ from vllm_sizing.render.deployment import deployment
 from vllm_sizing.render.helm import check_chart, without
 from vllm_sizing.render.hub import hub_address
 from vllm_sizing.render.kubernetes import (
+    SCRATCH_GIB,
     SHM_MOUNT,
     TOLERATIONS,
     USAGE,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 _PORT = 8080
 # What a shell that evaluates the arguments once more could act on, even if quoted once.
 _EVALUATED = re.compile(r"[$`\\;|&<>()'\n!*?#~]")
+_BARE = re.compile(r"[A-Za-z0-9._/:@+-]+")
 _WEIGHTS = (
     "KServe fetches the weights to /mnt/models, at the pinned revision, before the server starts.",
     "Apply one of inferenceservice.yaml and llminferenceservice.yaml.",
@@ -103,8 +105,8 @@ def _inference_service(wanted: Deployment, address: str, words: list[str]) -> di
 
 
 def _llm_inference_service(plan: Plan, wanted: Deployment, address: str, words: list[str]) -> dict[str, Any]:
-    own = words[:-2]  # the object's model.name is the served name
-    if any(_EVALUATED.search(word) for word in own):
+    own = words[:-2]  # the object's model.name is the served name, which the preset puts into the same shell text
+    if any(map(_EVALUATED.search, own)) or not _BARE.fullmatch(words[-1]):
         message = "kserve evaluates the arguments in a shell, and one has characters of it; kubernetes can"
         raise UnsupportedError(message, field="emit", value="kserve")
     env = [{"name": "VLLM_ADDITIONAL_ARGS", "value": shlex.join(own)}, *environment(wanted)]
@@ -144,5 +146,5 @@ def _with_disk(wanted: Deployment) -> dict[str, Any]:
     The weights lie on the node's disk, not on a claim.
     """
     given = resources(wanted)
-    given["requests"]["ephemeral-storage"] = f"{ceil_div(wanted.disk_bytes, GIB)}Gi"
+    given["requests"]["ephemeral-storage"] = f"{ceil_div(wanted.disk_bytes, GIB) + SCRATCH_GIB}Gi"
     return given

@@ -16,25 +16,30 @@ if TYPE_CHECKING:
     from vllm_sizing.specs.plan import Plan
 
 GPU = "nvidia.com/gpu"
+GPU_LABEL = f"{GPU}.product"
 SECRET_OF_HUB, SECRET_OF_CLIENTS = "hf-token", "vllm-api-key"
 CLIENT = "llm-client"
 TOLERATIONS = [{"key": GPU, "operator": "Exists", "effect": "NoSchedule"}]
 SHM_MOUNT = {"name": "shm", "mountPath": "/dev/shm"}  # noqa: S108
+SCRATCH_GIB = 10  # logs, and what compilers leave outside the cache
 # Labels hold 63 characters of few kinds; the model's whole name is an annotation.
 MODEL_ANNOTATION = "vllm-sizing/model"
 _APP = "app.kubernetes.io/name"
 
 
-def kubernetes(plan: Plan) -> str:
+def kubernetes(plan: Plan, *, target: str = "kubernetes") -> str:
     """
     The objects, one document each; apply them to a namespace.
+
+    Args:
+        target: What a refusal names.
 
     Raises:
         UnsupportedError: The plan needs several nodes, or a folder of one machine.
 
         InvalidValueError: The model's name cannot stand on a command line.
     """
-    wanted = deployment(plan, "kubernetes", nodes=("lws", "kuberay"), folders=False)
+    wanted = deployment(plan, target, nodes=("lws", "kuberay"), folders=False)
     return to_yaml(*objects(wanted), comments=(*USAGE, *wanted.notes))
 
 
@@ -184,15 +189,22 @@ def pod(wanted: Deployment, extra_args: tuple[str, ...] = (), *, serves: bool = 
 
 def affinity(wanted: Deployment) -> dict[str, Any]:
     """
-    Nodes whose GPU is the planned one, by the label that NVIDIA's GPU feature discovery sets.
+    Nodes whose GPU is the planned one.
     """
-    labels = [name.replace(" ", "-") for name in wanted.products]
-    values = [label for label in labels if re.fullmatch(r"NVIDIA-[A-Za-z0-9._-]{1,54}[A-Za-z0-9]", label)]
+    values = affinity_values(wanted)
     if not values:
         return {}
-    term = {"matchExpressions": [{"key": f"{GPU}.product", "operator": "In", "values": values}]}
+    term = {"matchExpressions": [{"key": GPU_LABEL, "operator": "In", "values": values}]}
     required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}
     return {"affinity": {"nodeAffinity": required}}
+
+
+def affinity_values(wanted: Deployment) -> list[str]:
+    """
+    What NVIDIA's GPU feature discovery writes into `GPU_LABEL` of such a node; empty: not known.
+    """
+    labels = [name.replace(" ", "-") for name in wanted.products]
+    return [label for label in labels if re.fullmatch(r"NVIDIA-[A-Za-z0-9._-]{1,54}[A-Za-z0-9]", label)]
 
 
 def shm_volume(wanted: Deployment, name: str = "shm") -> dict[str, Any]:
@@ -257,7 +269,12 @@ def resources(wanted: Deployment) -> dict[str, Any]:
     """
     gpus = {GPU: str(wanted.gpus)}
     return {
-        "requests": {"cpu": str(wanted.cpus), "memory": mebibytes(wanted.memory_bytes), **gpus},
+        "requests": {
+            "cpu": str(wanted.cpus),
+            "memory": mebibytes(wanted.memory_bytes),
+            "ephemeral-storage": f"{SCRATCH_GIB}Gi",
+            **gpus,
+        },
         "limits": {"memory": mebibytes(wanted.memory_limit_bytes), **gpus},
     }
 

@@ -27,4 +27,4 @@ def kustomize(plan: Plan) -> dict[str, str]:
         "kind": "Kustomization",
         "resources": ["kubernetes.yaml"],
     }
-    return {"kustomization.yaml": to_yaml(base), "kubernetes.yaml": kubernetes(plan)}
+    return {"kustomization.yaml": to_yaml(base), "kubernetes.yaml": kubernetes(plan, target="kustomize")}

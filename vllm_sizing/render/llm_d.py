@@ -6,13 +6,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vllm_sizing.render.bench import served_name
 from vllm_sizing.render.deployment import deployment
-from vllm_sizing.render.helm import check_chart
+from vllm_sizing.render.helm import check_chart, without
 from vllm_sizing.render.hub import hub_address
 from vllm_sizing.render.kubernetes import (
+    GPU_LABEL,
     SHM_MOUNT,
     TOLERATIONS,
     USAGE,
+    affinity_values,
     environment,
     literal,
     probes,
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
 
 _PORT = 8200
 _MOUNT = "/model-cache"
+# Written by the chart, from modelArtifacts.name and parallelism.
+_OWN = ("served_model_name", "tensor_parallel_size", "data_parallel_size")
 _USAGE = (
     "Install: helm install NAME llm-d-modelservice/llm-d-modelservice --values llm-d.yaml",
     f"The routing sidecar takes port 8000, vLLM listens on {_PORT}; the chart sets both.",
@@ -58,7 +63,7 @@ def llm_d(plan: Plan) -> str:
         "name": "vllm",
         "image": wanted.image,
         "modelCommand": "vllmServe",
-        "args": list(map(literal, wanted.words)),
+        "args": list(map(literal, without(plan, wanted, _OWN))),
         "env": env,
         **checks,
         "resources": resources(wanted),
@@ -67,9 +72,10 @@ def llm_d(plan: Plan) -> str:
         "extraConfig": {"lifecycle": lifecycle},
     }
     args = plan.engine_args
+    products = affinity_values(wanted)
     values = {
         "modelArtifacts": {
-            "name": wanted.model,
+            "name": literal(served_name(plan)),
             "uri": address,
             "size": f"{ceil_div(wanted.disk_bytes, GIB)}Gi",
             "mountPath": _MOUNT,
@@ -80,6 +86,7 @@ def llm_d(plan: Plan) -> str:
             "replicas": 1,
             "enableServiceLinks": False,
             "terminationGracePeriodSeconds": wanted.grace_s,
+            **({"acceleratorTypes": {"labelKey": GPU_LABEL, "labelValues": products}} if products else {}),
             "tolerations": TOLERATIONS,
             "parallelism": {"tensor": args.tensor_parallel_size or 1, "data": args.data_parallel_size or 1},
             "containers": [container],

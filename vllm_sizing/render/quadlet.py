@@ -40,7 +40,6 @@ def quadlet(plan: Plan) -> str:
         InvalidValueError: The model's name cannot stand on a command line.
     """
     wanted = deployment(plan, "quadlet", nodes=("command", "script", "slurm", "lws", "kuberay"))
-    every = plan.cluster.num_gpus == wanted.gpus
     service = [
         ("Restart", "on-failure"),
         ("RestartSec", "10"),
@@ -50,18 +49,19 @@ def quadlet(plan: Plan) -> str:
     ]
     sections = (
         ("Unit", [("Description", "vLLM server " + wanted.name), ("After", "network-online.target")]),
-        ("Container", _container(wanted, every=every)),
+        ("Container", _container(wanted)),
         ("Service", service),
         ("Install", [("WantedBy", "default.target")]),
     )
     return comment_block((*_USAGE, *wanted.notes)) + "\n" + unit_sections(sections)
 
 
-def _container(wanted: Deployment, *, every: bool) -> Iterator[tuple[str, str]]:
+def _container(wanted: Deployment) -> Iterator[tuple[str, str]]:
     yield "ContainerName", wanted.name
     yield "Image", f"docker.io/{wanted.image}"
     yield "Exec", " ".join(map(unit_word, wanted.args))
-    for device in ["all"] if every else map(str, range(wanted.gpus)):
+    # By number, because the machine may have more than the plan knows of.
+    for device in range(wanted.gpus):
         yield "AddDevice", f"nvidia.com/gpu={device}"
     yield "ShmSize", f"{wanted.shm_bytes // GIB}g"
     yield "PodmanArgs", f"--memory={wanted.memory_limit_bytes // MIB}m"
