@@ -40,6 +40,7 @@ def bash_script(head: Iterable[str], *parts: str) -> str:
     A script that stops at the first fault, below a block of comments.
     """
     body = "\n".join(parts)
-    # Single quotes are what keeps data from being expanded.
-    quiet = "# shellcheck disable=SC2016\n" if re.search("'[^']*[$`]", body) else ""
+    # Single quotes are what keeps data from being expanded; shellcheck would ask whether that is meant.
+    doubts = [code for code, sign in (("SC2016", "'[^']*[$`]"), ("SC1003", r"\\'")) if re.search(sign, body)]
+    quiet = f"# shellcheck disable={','.join(doubts)}\n" if doubts else ""
     return f"#!/usr/bin/env bash\n#\n{comment_block(head)}{quiet}\nset -euo pipefail\n\n{body}"
