@@ -25,7 +25,7 @@ import vllm_sizing
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
-RUN = ("vllm-sizing ", "python -m vllm_sizing ", "cat ", "ls ", "bash -n ")
+RUN = ("vllm-sizing ", "python -m vllm_sizing ", "cat ", "ls ", "printf ", "bash -n ")
 NOT_RUN = (
     "pip install ",
     "python -m venv ",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from vllm_sizing.catalog.gpus import find_gpu
     from vllm_sizing.catalog.models import CatalogModel, find_model
     from vllm_sizing.catalog.prices import listed_prices
+    from vllm_sizing.checks.check import check, check_text
     from vllm_sizing.errors import (
         ConfigError,
         DetectionError,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from vllm_sizing.sources.gpus import detect_gpus
     from vllm_sizing.sources.load import load_model
     from vllm_sizing.sources.request import plan_request
+    from vllm_sizing.specs.check import CheckFinding, CheckReport, Measured, ServerCheck, Waste
     from vllm_sizing.specs.engine import EngineArgs
     from vllm_sizing.specs.findings import Finding
     from vllm_sizing.specs.gpu import Cluster, GpuSpec
@@ -60,6 +62,8 @@ __version__ = "0.1.0"
 __all__ = [
     "Alternative",
     "CatalogModel",
+    "CheckFinding",
+    "CheckReport",
     "Cluster",
     "ConfigError",
     "Decision",
@@ -72,6 +76,7 @@ __all__ = [
     "KvCache",
     "KvGroup",
     "LatencyTarget",
+    "Measured",
     "MemoryBudget",
     "MemoryPart",
     "Miss",
@@ -85,13 +90,17 @@ __all__ = [
     "Refusal",
     "SearchResult",
     "SearchSpace",
+    "ServerCheck",
     "SizingError",
     "SourceError",
     "UnknownArchitectureError",
     "UnknownNameError",
     "UnsupportedError",
+    "Waste",
     "Workload",
     "__version__",
+    "check",
+    "check_text",
     "count_candidates",
     "detect_gpus",
     "find_gpu",
@@ -112,6 +121,7 @@ _NAMES_BY_MODULE = {
     "catalog.gpus": "find_gpu",
     "catalog.models": "CatalogModel find_model",
     "catalog.prices": "listed_prices",
+    "checks.check": "check check_text",
     "errors": (
         "ConfigError DetectionError InvalidValueError SizingError SourceError "
         "UnknownArchitectureError UnknownNameError UnsupportedError"
@@ -123,6 +133,7 @@ _NAMES_BY_MODULE = {
     "sources.gpus": "detect_gpus",
     "sources.load": "load_model",
     "sources.request": "plan_request",
+    "specs.check": "CheckFinding CheckReport Measured ServerCheck Waste",
     "specs.engine": "EngineArgs",
     "specs.findings": "Finding",
     "specs.gpu": "Cluster GpuSpec",

@@ -162,6 +162,31 @@ def flag_table(version: str) -> FlagTable:
     return _table(_dotted(release))
 
 
+class History(NamedTuple):
+    """
+    A flag over all releases.
+
+    Attributes:
+        since, until: First and last release that declare it; empty: before 0.8.1, and still.
+    """
+
+    flag: Flag
+    since: str
+    until: str
+
+
+def flag_history(word: str) -> History | None:
+    """
+    The flag that some release spells so; None if none does.
+
+    >>> history = flag_history("--swap-space")
+    >>> history.until, history.flag.kind
+    ('0.17.1', 'float')
+    """
+    name = _owner(word)
+    return None if name is None else History(_flag(name), *_rows()[name][3:5])
+
+
 def check_flag(name: str, version: str) -> Flag:
     """
     The flag of that name: ``max_model_len``, ``--max-model-len`` or ``-tp``, written in full.

@@ -26,6 +26,7 @@ PROGRAM = "vllm-sizing"
 COMMANDS = {
     "plan": "Say whether MODEL fits the GPUs, with which flags, and how fast.",
     "generate": "Write the files that start MODEL as planned.",
+    "check": "Check what starts a server: does it fit, is it right.",
     "detect": "Show the GPUs of this machine.",
     "gpus": "List the GPUs of the catalog, or show the one called NAME.",
     "models": "List the models of the catalog.",

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vllm_sizing.render.bench import bench as bench
+    from vllm_sizing.render.check_console import check_console as check_console
+    from vllm_sizing.render.check_json import check_json as check_json
     from vllm_sizing.render.command import command as command
     from vllm_sizing.render.compose import compose as compose
     from vllm_sizing.render.config import config as config
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from vllm_sizing.render.log_lines import log_lines as log_lines
     from vllm_sizing.render.lws import lws as lws
     from vllm_sizing.render.quadlet import quadlet as quadlet
+    from vllm_sizing.render.sarif import sarif as sarif
     from vllm_sizing.render.script import script as script
     from vllm_sizing.render.skypilot import skypilot as skypilot
     from vllm_sizing.render.slurm import slurm as slurm
@@ -36,6 +39,8 @@ if TYPE_CHECKING:
 
 _RENDERERS = {
     "bench": ("bench", "bench"),
+    "check_console": ("check_console", "check_console"),
+    "check_json": ("check_json", "check_json"),
     "command": ("command", "command"),
     "compose": ("compose", "compose"),
     "config": ("config", "config"),
@@ -51,6 +56,7 @@ _RENDERERS = {
     "log_lines": ("log_lines", "log_lines"),
     "lws": ("lws", "lws"),
     "quadlet": ("quadlet", "quadlet"),
+    "sarif": ("sarif", "sarif"),
     "script": ("script", "script"),
     "skypilot": ("skypilot", "skypilot"),
     "slurm": ("slurm", "slurm"),
@@ -61,6 +67,8 @@ _RENDERERS = {
 
 __all__ = [
     "bench",
+    "check_console",
+    "check_json",
     "command",
     "compose",
     "config",
@@ -76,6 +84,7 @@ __all__ = [
     "log_lines",
     "lws",
     "quadlet",
+    "sarif",
     "script",
     "skypilot",
     "slurm",

@@ -43,7 +43,7 @@ _LOOK = {
     "others": ("┼", "x", "red"),
     "free": ("·", ".", "bright_black"),
 }
-_SEVERITY = {"error": "bold red", "warning": "bold yellow", "info": "bold cyan"}
+SEVERITY = {"error": "bold red", "warning": "bold yellow", "info": "bold cyan"}
 _ASCII = str.maketrans({"·": "-", "…": "...", "→": "->", "└": "'"})
 
 
@@ -67,7 +67,7 @@ def to_text(
     >>> to_text(plan).split()[0]
     'FITS'
     """
-    page = _Page(max(NARROWEST, width), color=color, ascii_only=ascii_only)
+    page = Page(max(NARROWEST, width), color=color, ascii_only=ascii_only)
     _head(page, plan)
     _memory(page, plan, explain=explain)
     page.title("Capacity", report.capacity_title(plan))
@@ -93,7 +93,7 @@ def _command(plan: Plan, *, ascii_only: bool) -> str:
     return "No command: ASCII cannot write it.\n" if ascii_only and not text.isascii() else text
 
 
-class _Page:
+class Page:
     """
     A rich console that writes to a string and knows nothing of the environment.
     """
@@ -203,7 +203,7 @@ class _Page:
         self._console.print(Padding(table, (0, 0, 0, _GAP), expand=False))
 
 
-def _head(page: _Page, plan: Plan) -> None:
+def _head(page: Page, plan: Plan) -> None:
     word, rest = report.verdict(plan)
     style = "bold green" if plan.fits else "bold red"
     page.line(page.words(word, style), page.words(f" {rest}", "bold"))
@@ -213,7 +213,7 @@ def _head(page: _Page, plan: Plan) -> None:
     page.flow(report.demand(plan), "dim")
 
 
-def _memory(page: _Page, plan: Plan, *, explain: bool) -> None:
+def _memory(page: Page, plan: Plan, *, explain: bool) -> None:
     page.title("Memory", picture.title(plan))
     parts = picture.segments(plan)
     _bar(page, plan, parts)
@@ -257,12 +257,12 @@ def _stacked(lines: Iterable[tuple[Text, ...]]) -> list[tuple[Text, ...]]:
     ]
 
 
-def _look(page: _Page, key: str) -> tuple[str, str]:
+def _look(page: Page, key: str) -> tuple[str, str]:
     glyph, plain, colour = _LOOK[key]
     return (plain if page.ascii_only else glyph), colour
 
 
-def _bar(page: _Page, plan: Plan, parts: Sequence[Segment]) -> None:
+def _bar(page: Page, plan: Plan, parts: Sequence[Segment]) -> None:
     cells = apportion([part.num_bytes for part in parts], page.width)
     bar = Text()
     for part, size in zip(parts, cells, strict=True):
@@ -302,7 +302,7 @@ def apportion(amounts: Sequence[int], width: int) -> list[int]:
     return cells
 
 
-def _findings(page: _Page, plan: Plan) -> None:
+def _findings(page: Page, plan: Plan) -> None:
     found = report.findings(plan)
     if not found:
         return
@@ -310,10 +310,10 @@ def _findings(page: _Page, plan: Plan) -> None:
     for severity, message, hint in found:
         advice = page.words(f"\n→ {hint}" if hint else "", "dim")
         words = Text.assemble(page.words(message), advice)
-        page.grid([(page.words(severity, _SEVERITY[severity]), words)], (len("warning"),))
+        page.grid([(page.words(severity, SEVERITY[severity]), words)], (len("warning"),))
 
 
-def _alternatives(page: _Page, plan: Plan) -> None:
+def _alternatives(page: Page, plan: Plan) -> None:
     others = report.alternatives(plan)
     if plan.fits or not others:
         return

@@ -1,0 +1,314 @@
+"""
+One server of a file: its command read, its plan made, its place looked at.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import attrs
+
+from vllm_sizing.catalog.check_rules import finding
+from vllm_sizing.catalog.flag_words import read_words
+from vllm_sizing.catalog.flags import NEWEST, flag_table
+from vllm_sizing.catalog.names import quote
+from vllm_sizing.checks.command import DEFAULT_MODEL, ReadCommand, read_command
+from vllm_sizing.checks.comparison import compare_log, parse_release
+from vllm_sizing.checks.compose import about_service
+from vllm_sizing.checks.environment import about_environment, about_image, about_words, image_version, without_secrets
+from vllm_sizing.checks.kubernetes import about_pod, pre_stop_s
+from vllm_sizing.checks.needs import needs_of
+from vllm_sizing.checks.place import about_gpus, about_shared_memory, about_stopping
+from vllm_sizing.checks.waste import find_waste
+from vllm_sizing.errors import SizingError
+from vllm_sizing.render.argv import argument_groups, to_shell
+from vllm_sizing.sizing.defaults import parse_version, rules_for
+from vllm_sizing.sizing.modalities import largest_item
+from vllm_sizing.sizing.planner import plan
+from vllm_sizing.sizing.setup import resolve_batch
+from vllm_sizing.specs.check import CheckFinding, Measured, ServerCheck
+from vllm_sizing.specs.engine import EngineArgs
+from vllm_sizing.specs.request import LATEST_VLLM, Policy
+from vllm_sizing.specs.workload import Workload
+from vllm_sizing.units import ceil_div
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from vllm_sizing.sources.launch import Launch
+    from vllm_sizing.sources.start_log import StartLog
+    from vllm_sizing.specs.gpu import GpuSpec
+    from vllm_sizing.specs.model import ModelSpec
+    from vllm_sizing.specs.plan import Plan
+
+# Kinds whose paths are paths of this machine; in the others they are the container's.
+_ON_THIS_MACHINE = ("command", "config")
+_LAYOUT = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "prefill_context_parallel_size")
+
+
+class Wanted(NamedTuple):
+    """
+    What the caller says better than the file.
+
+    Attributes:
+        gpu: With the number of them, if that is said.
+
+        find_model: Loads a model by name and revision.
+
+        model: Instead of the file's.
+    """
+
+    find_model: Callable[[str, str | None], ModelSpec]
+    gpu: GpuSpec | None = None
+    num_gpus: int | None = None
+    num_nodes: int | None = None
+    interconnect: str | None = None
+    vllm_version: str | None = None
+    workload: Workload = Workload()
+    policy: Policy = Policy()
+    model: str | None = None
+    log: StartLog | None = None
+
+
+def check_server(launch: Launch, wanted: Wanted) -> ServerCheck:
+    """
+    Everything about one server.
+    """
+    version, version_source, found = _version(launch, wanted)
+    table = flag_table(version)
+    found += launch.findings
+    found += [*about_image(launch, table.release), *about_environment(launch, table.release), *about_words(launch)]
+    launch = without_secrets(launch)
+    read = read_command(launch, table)
+    found += read.findings
+    gpu, gpu_source, about_gpu = _gpu(launch, wanted)
+    found += about_gpu
+    layout = _Layout.of(launch, read.args, wanted)
+    answer: Plan | None = None
+    if read.args is not None:
+        model, about_model = _model(launch, read, wanted)
+        found += about_model
+        if model is not None and gpu is not None:
+            try:
+                answer = _plan(model, gpu, read.args, layout, version, wanted)
+                found += _of_plan(answer, read)
+            except SizingError as error:
+                line = read.lines.get(getattr(error, "field", ""), launch.line)
+                found.append(finding("refused", error.message, line=line))
+        found += about_gpus(launch, layout.used, layout.given, layout.nodes)
+    found += _about_place(launch, read, answer, layout, table.release)
+    measured: tuple[Measured, ...] = ()
+    if wanted.log is not None and answer is not None:
+        measured, about_log = compare_log(answer, wanted.log)
+        found += about_log
+    corrected = _corrected(read, answer)
+    return ServerCheck(
+        name=launch.name,
+        kind=launch.kind,
+        line=launch.line,
+        model=read.model,
+        vllm_version=version,
+        version_source=version_source,
+        gpu=gpu.name if gpu else None,
+        gpu_source=gpu_source,
+        num_gpus=layout.given,
+        num_nodes=layout.nodes,
+        engine_args=read.args,
+        plan=answer,
+        findings=_sorted(found, launch, read),
+        waste=find_waste(answer, layout.given, layout.nodes) if answer else (),
+        measured=measured,
+        corrected=corrected,
+    )
+
+
+class _Layout(NamedTuple):
+    """
+    GPUs that the command uses (over all nodes), and those that one node gives.
+    """
+
+    used: int
+    given: int | None
+    nodes: int
+
+    @classmethod
+    def of(cls, launch: Launch, args: EngineArgs | None, wanted: Wanted) -> _Layout:
+        used = 1
+        for name in _LAYOUT if args is not None else ():
+            used *= getattr(args, name) or 1
+        nodes = wanted.num_nodes or (args.nnodes if args is not None else None) or launch.num_nodes
+        given = wanted.num_gpus or launch.num_gpus or _visible(launch)
+        return cls(used, given, nodes)
+
+
+def _visible(launch: Launch) -> int | None:
+    for variable in launch.environment:
+        if variable.name in ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"):
+            devices = [word for word in (variable.value or "").split(",") if word.strip()]
+            if devices and devices[0].strip() not in ("all", "none", "void"):
+                return len(devices)
+    return None
+
+
+def _version(launch: Launch, wanted: Wanted) -> tuple[str, str, list[CheckFinding]]:
+    """
+    Whose rules hold, who says so, and what to say about it.
+    """
+    found: list[CheckFinding] = []
+    tagged = image_version(launch.image)
+    known = tagged is not None and parse_release(tagged) is not None
+    if tagged is not None and not known:
+        message = f"the image holds vLLM {tagged}, which is not known here; checked by the rules of {LATEST_VLLM}"
+        found.append(finding("version-not-known", message, line=launch.image_line, hint="give vllm_version"))
+    if wanted.vllm_version is not None:
+        if known and parse_release(tagged or "") != parse_release(wanted.vllm_version):
+            message = f"the image holds vLLM {tagged}; checked by the rules of {wanted.vllm_version}, as asked"
+            found.append(finding("version-differs", message, line=launch.image_line))
+        return wanted.vllm_version, "given", found
+    if known and tagged is not None:
+        return tagged, f"tag of {quote(launch.image)[1:-1]}", found
+    if wanted.log is not None and parse_release(wanted.log.version) is not None:
+        return wanted.log.version, "the log", found
+    newest = ".".join(map(str, NEWEST))
+    return newest, "the newest one, because nothing says which", found
+
+
+def _gpu(launch: Launch, wanted: Wanted) -> tuple[GpuSpec | None, str, list[CheckFinding]]:
+    if wanted.gpu is not None:
+        return wanted.gpu, "given", []
+    if launch.gpu:
+        from vllm_sizing.catalog.gpus import find_gpu
+
+        return find_gpu(launch.gpu), "the file's node selector", []
+    message = "the file does not say which GPU the server gets, so that memory cannot be planned"
+    return None, "", [finding("gpu-not-known", message, line=launch.gpu_line or launch.line, hint="give gpu=h100-sxm")]
+
+
+def _model(launch: Launch, read: ReadCommand, wanted: Wanted) -> tuple[ModelSpec | None, list[CheckFinding]]:
+    name = wanted.model or read.model
+    line = read.lines["model"]
+    defaulted = any(found.code in ("default-model", "words-swallowed") for found in read.findings)
+    if name is None and defaulted:
+        name = DEFAULT_MODEL
+    if name is None:
+        message = "the model is not known, so that nothing can be planned"
+        return None, [finding("model-not-known", message, line=line, hint="give model=NAME")]
+    local = name.startswith(("/", "./", "../", "~"))
+    if local and wanted.model is None and launch.kind not in _ON_THIS_MACHINE:
+        message = f"{quote(name)} is a folder in the container, which cannot be read here"
+        hint = "give model= with its id on the Hub or its folder on this machine"
+        return None, [finding("model-not-known", message, line=line, hint=hint)]
+    revision = read.args.revision if read.args is not None and wanted.model is None else None
+    try:
+        return wanted.find_model(name, revision), []
+    except SizingError as error:
+        return None, [finding("model-not-known", error.message, line=line)]
+
+
+def _plan(model: ModelSpec, gpu: GpuSpec, args: EngineArgs, layout: _Layout, version: str, wanted: Wanted) -> Plan:
+    """
+    The plan with vLLM's own defaults wherever the command says nothing; nothing is decided for it.
+    """
+    filled: dict[str, Any] = {name: getattr(args, name) or 1 for name in _LAYOUT[:3]}
+    if args.max_model_len is None:
+        filled["max_model_len"] = model.max_model_len
+    rules = rules_for(parse_version(version))
+    length = args.max_model_len if args.max_model_len not in (None, -1) else model.max_model_len
+    if args.max_num_seqs is None:
+        filled["max_num_seqs"] = resolve_batch(gpu, args, rules, length or 1, largest_item=largest_item(model, rules))[
+            0
+        ]
+    return plan(
+        model,
+        gpu,
+        wanted.workload,
+        num_gpus=ceil_div(layout.used, layout.nodes),
+        num_nodes=layout.nodes,
+        interconnect=wanted.interconnect,
+        engine_args=attrs.evolve(args, **filled),
+        policy=wanted.policy,
+        vllm_version=version,
+    )
+
+
+def _of_plan(answer: Plan, read: ReadCommand) -> Iterator[CheckFinding]:
+    for item in answer.findings:
+        line = next((read.lines[name] for name in read.lines if name != "model" and name in item.message), 0)
+        yield CheckFinding(
+            code=item.code,
+            severity=item.severity,
+            message=item.message,
+            hint=item.hint,
+            line=line or read.lines["model"],
+        )
+    cache, args = answer.kv_cache, answer.engine_args
+    if answer.fits and args.max_num_seqs and cache.max_concurrency < args.max_num_seqs and cache.groups:
+        message = (
+            f"up to {args.max_num_seqs:,} requests are admitted, and the cache holds {cache.max_concurrency:,.1f} of "
+            f"{args.max_model_len or 0:,} tokens ({cache.max_concurrency_at_workload:,} of the workload's): beyond "
+            "that they are preempted and computed again"
+        )
+        yield finding("kv-cache-below-seqs", message, line=read.lines.get("max_num_seqs", read.lines["model"]))
+
+
+def _about_place(
+    launch: Launch, read: ReadCommand, answer: Plan | None, layout: _Layout, release: tuple[int, int, int]
+) -> Iterator[CheckFinding]:
+    needs = needs_of(answer, read.values, layout.nodes) if answer is not None else None
+    port = read.values.get("port") or 8000
+    if needs is not None:
+        yield from about_shared_memory(launch, needs)
+        yield from about_stopping(launch, read.values, release, needs, pre_stop_s(launch.container))
+    if launch.kind == "kubernetes":
+        yield from about_pod(launch, port, read.values, needs)
+    if launch.kind == "compose":
+        yield from about_service(launch, port, needs)
+
+
+def _corrected(read: ReadCommand, answer: Plan | None) -> tuple[str, ...]:
+    """
+    The whole command; with the first change that makes it fit, if it does not.
+    """
+    words = read.corrected
+    if not words:
+        return ()
+    if answer is not None and not answer.fits and answer.alternatives:
+        other = answer.alternatives[0]
+        if other.model_name == answer.model.name and other.gpu_name == answer.gpu.name:
+            words = _changed(words, answer, other.engine_args)
+    return ("vllm", "serve", *words)
+
+
+def _changed(words: tuple[str, ...], answer: Plan, wanted: EngineArgs) -> tuple[str, ...]:
+    """
+    The words with the arguments that differ from the plan's.
+    """
+    before = answer.engine_args.fixed()
+    changed = {name: value for name, value in wanted.fixed().items() if before.get(name) != value}
+    changed.pop("extra_args", None)
+    groups = argument_groups(EngineArgs(**changed), answer.vllm_version)
+    try:
+        _, uses = read_words(words[1:], flag_table(answer.vllm_version), complete=False)
+    except SizingError:  # A word is only known when the command runs.
+        kept = words[1:]
+    else:
+        kept = tuple(word for use in uses if use.flag.dest not in changed for word in use.words)
+    return (words[0], *kept, *(word for group in groups for word in group))
+
+
+def _sorted(found: list[CheckFinding], launch: Launch, read: ReadCommand) -> tuple[CheckFinding, ...]:
+    """
+    By line, each once; what a key protects is not wide open.
+    """
+    guarded = read.values.get("api_key") or any(
+        variable.name == "VLLM_API_KEY" and variable.value != "" for variable in launch.environment
+    )
+    kept = [item for item in found if not (guarded and item.code == "wide-open")]
+    return tuple(sorted(dict.fromkeys(kept), key=lambda item: item.line))
+
+
+def corrected_text(server: ServerCheck) -> str:
+    """
+    The corrected command for a shell; empty if there is none.
+    """
+    return to_shell(server.corrected) if server.corrected else ""
