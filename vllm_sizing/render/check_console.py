@@ -35,7 +35,7 @@ def check_console(check: CheckReport, *, width: int = 80, color: bool = False, a
     >>> from vllm_sizing.checks.check import check_text
     >>> report = check_text("vllm serve Qwen/Qwen3-8B --max-model-len 16k", gpu="l4")
     >>> print(check_console(report).splitlines()[0])
-    FITS with 1.80 GiB per GPU to spare; risk of running out of memory: low
+    FITS with ... GiB per GPU to spare; risk of running out of memory: low
     """
     page = Page(max(NARROWEST, width), color=color, ascii_only=ascii_only)
     parts = []
