@@ -6,7 +6,7 @@ import pytest
 
 from tests.architectures.recorded import cases, check
 
-FAMILIES = ("blip2", "cohere2_vision", "idefics3", "internvl", "minicpmv4")
+FAMILIES = ("blip2", "cohere2_vision", "gemma3n", "idefics3", "internvl", "minicpmv4")
 
 
 @pytest.mark.parametrize(("config", "fact"), [case for family in FAMILIES for case in cases(family)])

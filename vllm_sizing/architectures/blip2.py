@@ -41,6 +41,7 @@ def build(checkpoint: Checkpoint) -> ModelSpec:
         tower.parameter("language_projection.bias", stack.hidden)
     builder.parameter("query_tokens", queries, width, stage="all")  # No module that a stage could leave out.
     add_encoder(builder, "image", vit, stack.hidden, tokens=queries)
+    builder.traits.add("no_encoder_data")
     return finish(checkpoint, builder, stack)
 
 

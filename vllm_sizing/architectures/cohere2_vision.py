@@ -41,5 +41,5 @@ def build(checkpoint: Checkpoint) -> ModelSpec:
     tiles = _TILES + 1
     per_tile = max(1, vit.positions // factor**2)
     add_encoder(builder, "image", vit, stack.hidden, tokens=tiles * per_tile, positions=tiles * vit.positions)
-    builder.traits.add("no_lora")
+    builder.traits |= {"no_lora", "no_encoder_data"}
     return finish(checkpoint, builder, stack)

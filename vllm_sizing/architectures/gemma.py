@@ -65,7 +65,7 @@ def add_language_model(
         causal=_causal(text, architecture),
     )  # fmt: skip
     if generation == 3:
-        nested = _nested_rope(text)
+        nested = nested_rope(text)
         for kind in sorted(set(kinds or ())):
             users = tuple(at for at in layers if kinds and kinds[at] == kind)
             add_rope(builder, f"{layer}.self_attn", stack, text=nested, layer_type=kind, layers=users)
@@ -100,7 +100,7 @@ def _causal(text: Config, architecture: str) -> bool:
     return text.flag("is_causal", default=True)
 
 
-def _nested_rope(text: Config) -> Config:
+def nested_rope(text: Config) -> Config:
     """
     The config with its RoPE settings per layer type, whichever way it spells them.
 

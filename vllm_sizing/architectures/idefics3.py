@@ -43,5 +43,5 @@ def build(checkpoint: Checkpoint) -> ModelSpec:
         )  # fmt: skip
     tokens = _TILES * max(1, vit.positions // factor**2)
     add_encoder(builder, "image", vit, stack.hidden, tokens=tokens, positions=_TILES * vit.positions)
-    builder.traits.add("no_pipeline")
+    builder.traits |= {"no_pipeline", "no_encoder_data"}
     return finish(checkpoint, builder, stack)

@@ -166,6 +166,7 @@ def _build_hf(checkpoint: Checkpoint) -> ModelSpec:
         vit = _add_hf_vit(tower, vision, "vision_tower")
         add_shuffled_mlp(tower, "multi_modal_projector", vit.hidden * ratio**2, stack.hidden)
     _add_items(builder, config, vit, stack, ratio, video=True)
+    builder.traits.add("no_encoder_data")
     return finish(checkpoint, builder, stack)
 
 

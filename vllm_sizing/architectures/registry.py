@@ -43,6 +43,8 @@ _MODULES = {
     "gemma": (
         "Gemma2ForCausalLM", "Gemma2Model", "Gemma3ForCausalLM", "Gemma3TextModel", "GemmaForCausalLM",
     ),
+    "gemma3n": ("Gemma3nForCausalLM",),
+    "gemma3n_mm": ("Gemma3nForConditionalGeneration",),
     "gemma4": ("Gemma4ForCausalLM",),
     "gemma4_vision": (
         "DiffusionGemmaForBlockDiffusion", "DiffusionGemmaForConditionalGeneration", "Gemma4ForConditionalGeneration",
