@@ -6,7 +6,10 @@ import pytest
 
 from tests.architectures.recorded import cases, check
 
-FAMILIES = ("blip2", "cohere2_vision", "gemma3n", "idefics3", "internvl", "minicpmv4")
+FAMILIES = (
+    "blip2", "cohere2_vision", "gemma3n", "granite_speech", "idefics3", "internvl", "minicpmv4", "muse_glimmer",
+    "speech",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(("config", "fact"), [case for family in FAMILIES for case in cases(family)])

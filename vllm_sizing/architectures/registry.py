@@ -58,6 +58,7 @@ _MODULES = {
         "GraniteSWAForCausalLM",
     ),
     "granite_hybrid": ("GraniteMoeHybridForCausalLM",),
+    "granite_speech": ("GraniteSpeechForConditionalGeneration", "GraniteSpeechPlusForConditionalGeneration"),
     "hrm": ("HrmTextForCausalLM",),
     "hy_v4": ("HYV4ForCausalLM",),
     "idefics3": ("Idefics3ForConditionalGeneration", "SmolVLMForConditionalGeneration"),
@@ -82,6 +83,7 @@ _MODULES = {
         "ColBERTModernBertModel", "ColModernVBertForRetrieval", "ModernBertForSequenceClassification",
         "ModernBertForTokenClassification", "ModernBertModel", "ModernVBertModel",
     ),
+    "muse_glimmer": ("MuseGlimmerForConditionalGeneration",),
     "nemotron_h": ("NemotronHForCausalLM",),
     "pooling": (
         "GPT2ForSequenceClassification", "InternLM2ForRewardModel",
@@ -98,6 +100,7 @@ _MODULES = {
         "Qwen3NextForCausalLM", "Qwen3_5ForCausalLM", "Qwen3_5ForConditionalGeneration", "Qwen3_5MoeForCausalLM",
         "Qwen3_5MoeForConditionalGeneration",
     ),
+    "speech": ("GlmAsrForConditionalGeneration", "MossTranscribeDiarizeForConditionalGeneration"),
     "transformers_backend": (
         "ArceeForCausalLM", "CwmForCausalLM", "FlexOlmoForCausalLM", "GPTBigCodeForCausalLM",
         "GPTNeoXForCausalLM", "GlmForCausalLM", "HunYuanDenseV1ForCausalLM", "HunYuanMoEV1ForCausalLM",

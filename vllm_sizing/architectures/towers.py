@@ -106,7 +106,7 @@ def open_tower(
                 count=max(len(tensor.layers), 1) * tensor.count,
                 stage=stage,
                 data_parallel=data_parallel,
-                encoder_heads=heads,
+                encoder_heads=heads or tensor.encoder_heads,
                 lora=lora and tensor.lora,
             )
         )
@@ -135,6 +135,7 @@ def add_vit_layers(
     quantized: bool = True,
     mlp_quantized: bool | None = None,
     divided: bool = True,
+    kv_heads: int = 0,
 ) -> None:
     """
     Attention, MLP and two norms of every layer.
@@ -147,6 +148,8 @@ def add_vit_layers(
         gated: ``up`` is gate and up in one.
 
         divided: False: the class divides nothing.
+
+        kv_heads: Where they are fewer than the heads.
     """
     layers = tuple(range(vit.num_layers if num_layers is None else num_layers))
     if not layers:
@@ -155,8 +158,13 @@ def add_vit_layers(
     common: dict[str, Any] = {"layers": layers, "quantized": quantized}
     row: dict[str, Any] = {"shard": ROW if divided else REPLICATED}
     column: dict[str, Any] = {} if divided else {"shard": REPLICATED}
+<<<<<<< HEAD
     parts = (Part(hidden, vit.num_heads),) * 3  # Whole heads: a rank never holds half of one.
     inside = f"{layer}.{attention}." if attention else f"{layer}."
+=======
+    keys = kv_heads or vit.num_heads  # Whole heads: a rank never holds half of one.
+    parts = (Part(hidden, vit.num_heads), *(Part(keys * vit.head_size, keys),) * 2)
+>>>>>>> 2a6465c (Add Muse Glimmer, Granite Speech, GLM-ASR and MOSS-Transcribe-Diarize)
     tower.linear(
         f"{inside}{qkv}", hidden, parts,
         bias=bias if qkv_bias is None else qkv_bias, fused=fused, **column, **common,
