@@ -158,13 +158,9 @@ def add_vit_layers(
     common: dict[str, Any] = {"layers": layers, "quantized": quantized}
     row: dict[str, Any] = {"shard": ROW if divided else REPLICATED}
     column: dict[str, Any] = {} if divided else {"shard": REPLICATED}
-<<<<<<< HEAD
-    parts = (Part(hidden, vit.num_heads),) * 3  # Whole heads: a rank never holds half of one.
-    inside = f"{layer}.{attention}." if attention else f"{layer}."
-=======
     keys = kv_heads or vit.num_heads  # Whole heads: a rank never holds half of one.
     parts = (Part(hidden, vit.num_heads), *(Part(keys * vit.head_size, keys),) * 2)
->>>>>>> 2a6465c (Add Muse Glimmer, Granite Speech, GLM-ASR and MOSS-Transcribe-Diarize)
+    inside = f"{layer}.{attention}." if attention else f"{layer}."
     tower.linear(
         f"{inside}{qkv}", hidden, parts,
         bias=bias if qkv_bias is None else qkv_bias, fused=fused, **column, **common,
