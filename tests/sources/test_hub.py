@@ -275,6 +275,13 @@ def test_no_network(hub, monkeypatch):
     assert "cannot be reached; check the network" in message_of()
 
 
+def test_no_network_and_a_name_that_is_nearly_in_the_catalog(hub, monkeypatch):
+    move(monkeypatch, "http://127.0.0.1:1")
+
+    assert "built-in catalog (Qwen/Qwen3-8B" in message_of("Qwen/Qwen3-8b1")
+    assert "give a model of the built-in catalog, a local folder" in message_of("zzzz/yyyyyyyyyyyy")
+
+
 @pytest.mark.parametrize("endpoint", ["hub.example", "ftp://127.0.0.1"])
 def test_endpoint_that_is_no_address(hub, monkeypatch, endpoint):
     move(monkeypatch, endpoint)

@@ -86,8 +86,10 @@ def memory_table():
             unknown.append((row["id"], str(error)))
             continue
         minor = ".".join(row["version_used"].split(".")[:2])
-        for part, pair in memory.compare(row, plan).items():
-            for group in ("all", f"version {minor}", plan.cluster.gpu.name):
+        parts = memory.compare(row, plan)
+        roomy = ("a tenth of the GPU or more",) if parts.get("roomy") else ()
+        for part, pair in parts.items():
+            for group in ("all", *roomy, f"version {minor}", plan.cluster.gpu.name):
                 found[part, group].append(pair)
         called = memory.outcome(row, plan)
         if called:

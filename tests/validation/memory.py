@@ -111,7 +111,7 @@ def compare(row, plan):
     {part: (ours, theirs)} in GiB, tokens as counts; ``inside``: whether the interval holds the measured cache.
     """
     memory, found = plan.memory, {}
-    loaded = memory.weights_bytes_per_gpu + memory.lora_bytes + memory.draft_bytes
+    loaded = memory.weights_bytes_per_gpu + memory.lora_bytes + memory.draft_bytes + memory.loading_bytes_per_gpu
     if row["model_weights_gib"]:
         found["weights"] = (loaded / GIB, float(row["model_weights_gib"]))
     if row["settings"] != "complete":

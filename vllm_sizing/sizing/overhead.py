@@ -89,6 +89,7 @@ COLLECTIVE_BYTES = 100 * MIB  # More with tensor parallelism over PCIe or Ampere
 INTEGRATED_BYTES = 700 * MIB  # The host's own use counts where memory is shared: 0.7 to 4 GiB in three logs.
 NVLS_BYTES = 470 * MIB  # With NVLink SHARP (Hopper and later): 0.54 and 0.55 GiB in logs of two H100.
 GRAPH_POOL_BYTES, GRAPH_BYTES = 150 * MIB, 8 * MIB  # The pool, and each captured size.
+WEIGHT_ONLY_GRAPH_BYTES = 650 * MIB  # More with weights of 4 or 8 bits: 1.18, 1.22 and 1.27 GiB in three AWQ logs.
 WORKSPACE_TOKENS = 65_536  # mla_attention.py: determine_chunked_prefill_workspace_size.
 PROFILED_ITEMS = 999  # Per prompt and modality, where no limit is given.
 
@@ -99,7 +100,7 @@ def estimate_overhead(start: Start) -> Overhead:
     """
     peak = activation_peak_bytes(start)
     non_torch = non_torch_bytes(start)
-    graphs = GRAPH_POOL_BYTES + len(start.capture_sizes) * GRAPH_BYTES if start.capture_sizes else 0
+    graphs = graph_bytes(start)
     silent = start.v2_runner and (0, 22, 0) <= start.rules.version < (0, 29, 0)
     subtracted = start.rules.graph_estimate_subtracted and not silent
     activation = _spread(peak, 0.15, 0.25, 80 * MIB)
@@ -119,6 +120,20 @@ def estimate_overhead(start: Start) -> Overhead:
         cuda_graph_estimate_bytes=graphs if subtracted else 0,
         resident_bytes=resident_bytes(start),
     )
+
+
+def graph_bytes(start: Start) -> int:
+    """
+    The pool of the captured graphs.
+    """
+    if not start.capture_sizes:
+        return 0
+    weight_only = any(
+        tensor.role == "linear" and tensor.scheme is not None and tensor.scheme.compute == "bf16"
+        for tensor in start.model.tensors
+    )
+    pool = GRAPH_POOL_BYTES + WEIGHT_ONLY_GRAPH_BYTES if weight_only else GRAPH_POOL_BYTES
+    return pool + len(start.capture_sizes) * GRAPH_BYTES
 
 
 def _spread(mid: float, below: float, above: float, least: float) -> Estimate:

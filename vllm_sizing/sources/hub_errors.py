@@ -11,8 +11,6 @@ from vllm_sizing.catalog.models import near_names
 from vllm_sizing.catalog.names import quote
 from vllm_sizing.errors import SourceError
 
-_ELSEWHERE = "give a model of the built-in catalog, a local folder or a config.json"
-
 _DISK = {
     errno.EACCES: "may not be written",
     errno.EPERM: "may not be written",
@@ -61,6 +59,15 @@ def _class_names(error: BaseException) -> list[str]:
     return [base.__name__ for base in type(error).__mro__]
 
 
+def _elsewhere(repo_id: str) -> str:
+    """
+    What needs no Hub; a name close to one of the catalog was perhaps meant to be that.
+    """
+    near = near_names(repo_id)
+    known = f"a model of the built-in catalog ({' or '.join(near)}?)" if near else "a model of the built-in catalog"
+    return f"give {known}, a local folder or a config.json"
+
+
 def _endpoint() -> str:
     from huggingface_hub import constants
 
@@ -92,7 +99,7 @@ def _no_file(_: BaseException, repo_id: str) -> str:
 
 
 def _offline(_: BaseException, repo_id: str) -> str:
-    return f"{repo_id} is not in the Hub cache and HF_HUB_OFFLINE forbids asking; unset it or {_ELSEWHERE}"
+    return f"{repo_id} is not in the Hub cache and HF_HUB_OFFLINE forbids asking; unset it or {_elsewhere(repo_id)}"
 
 
 def _no_hub(_: BaseException, repo_id: str) -> str:
@@ -113,7 +120,7 @@ def _no_address(_: BaseException, repo_id: str) -> str:
 def _timeout(_: BaseException, repo_id: str) -> str:
     return (
         f"{_endpoint()} timed out about {repo_id}; try again, raise HF_HUB_ETAG_TIMEOUT and "
-        f"HF_HUB_DOWNLOAD_TIMEOUT (seconds), or {_ELSEWHERE}"
+        f"HF_HUB_DOWNLOAD_TIMEOUT (seconds), or {_elsewhere(repo_id)}"
     )
 
 
@@ -122,7 +129,7 @@ def _cut_off(_: BaseException, repo_id: str) -> str:
 
 
 def _unreached(_: BaseException, repo_id: str) -> str:
-    return f"{_endpoint()} cannot be reached; check the network or {_ELSEWHERE}"
+    return f"{_endpoint()} cannot be reached; check the network or {_elsewhere(repo_id)}"
 
 
 def _system(error: BaseException, repo_id: str) -> str:
