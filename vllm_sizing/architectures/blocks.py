@@ -237,6 +237,7 @@ def add_rope(
     The rotary table of a stack, or of some of its layers; ``facts`` as in `read_rope`.
     """
     facts.setdefault("max_position", stack.max_position)
+    facts.setdefault("mrope_factor", builder.mrope_factor)
     table = read_rope(text or stack.text, head_size or stack.attention.head_size, **facts)
     builder.rope(f"{name}.rotary_emb", table, layers=layers)
 

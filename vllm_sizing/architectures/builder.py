@@ -16,7 +16,7 @@ import attrs
 
 from vllm_sizing.architectures.config import Config
 from vllm_sizing.architectures.quantization import CheckpointQuantization
-from vllm_sizing.architectures.rope import RopeTable
+from vllm_sizing.architectures.rope import MROPE_FACTOR, RopeTable
 from vllm_sizing.errors import ConfigError
 from vllm_sizing.specs.findings import Finding
 from vllm_sizing.specs.model import (
@@ -57,6 +57,9 @@ class Builder:
 
         quantization: How the checkpoint stores its matrices.
 
+        mrope_factor: 1 for classes whose video positions never run ahead of the text (``mrope_positions_factor``
+            of vLLM's ``models/qwen3_vl.py``).
+
         quantizable: Linear layers made now take part in quantization; set False around parts that
             vLLM builds without a quant_config.
     """
@@ -71,6 +74,7 @@ class Builder:
         self.findings: list[Finding] = []
         self.traits: set[str] = set()
         self.draft: Draft | None = None
+        self.mrope_factor = MROPE_FACTOR
         self._ropes: dict[object, int] = {}
 
     def beside(self) -> Builder:
@@ -78,6 +82,7 @@ class Builder:
         A builder for a draft: it collects on its own but shares the rotary tables.
         """
         other = Builder(self.config, self.quantization)
+        other.mrope_factor = self.mrope_factor
         other._ropes = dict.fromkeys(self._ropes, _ELSEWHERE)
         return other
 
@@ -346,7 +351,7 @@ class Builder:
         self._ropes[table.key] = len(self.tensors)
         self.add(
             f"{name}.cos_sin_cache", (table.positions, table.dim), dtype=table.dtype, role="buffer",
-            stage="owners" if layers else stage, tower=tower or self.tower,
+            stage="owners" if layers else stage, tower=tower or self.tower, older_factor=table.older_factor,
             **({"layers": layers} if layers else {}),
         )  # fmt: skip
 

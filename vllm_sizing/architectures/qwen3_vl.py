@@ -14,7 +14,6 @@ from vllm_sizing.architectures.checkpoint import Checkpoint
 from vllm_sizing.architectures.config import Config
 from vllm_sizing.architectures.inner import add_inner_model
 from vllm_sizing.architectures.qwen_vision import add_deepstack, add_qwen_vision
-from vllm_sizing.architectures.rope import without_axes
 from vllm_sizing.specs.model import ModelSpec
 
 # hf_to_vllm_mapper of the class: names in the ignore lists of quantized checkpoints.
@@ -37,10 +36,11 @@ def build(checkpoint: Checkpoint) -> ModelSpec:
     """
     sparse = checkpoint.architecture == "Qwen3VLMoeForConditionalGeneration"
     builder = checkpoint.builder(prefixes=PREFIXES)
+    builder.mrope_factor = 1
     stack = add_inner_model(
         builder, checkpoint, prefix="language_model.", tied=False,
         architecture="Qwen3MoeForCausalLM" if sparse else "Qwen3ForCausalLM",
-        text=without_axes(checkpoint.text.over(_SPARSE if sparse else _DENSE)),
+        text=checkpoint.text.over(_SPARSE if sparse else _DENSE),
     )  # fmt: skip
     # is_3d_moe_weight: the checkpoint stores gate and up of all experts as one, and so do adapters.
     builder.tensors = [

@@ -66,6 +66,8 @@ def add_language_model(builder: Builder, text: Config, *, architecture: str, pre
         num_experts=number,
         num_experts_per_token=read_experts(text, "num_experts_per_tok") if number else 0,
     )
+    if not old:
+        builder.mrope_factor = 1
     layers = stack.layers
     attention = full_layers(text, layers)
     linear = tuple(sorted(set(layers) - set(attention)))
@@ -79,7 +81,7 @@ def add_language_model(builder: Builder, text: Config, *, architecture: str, pre
         )  # fmt: skip
     builder.norm(f"{prefix}model.norm", stack.hidden, stage="last")
     layer = f"{prefix}model.layers.*"
-    add_gated_attention(builder, f"{layer}.self_attn", stack, layers=attention, mrope_factor=4 if old else 1)
+    add_gated_attention(builder, f"{layer}.self_attn", stack, layers=attention)
     add_delta_net(builder, f"{layer}.linear_attn", stack, layers=linear, interleaved=old)
     _add_mlp(builder, layer, stack, layers=layers, sparse=sparse_layers(text, layers) if old else layers)
     _add_norms(builder, layer, stack, layers=layers)
@@ -97,7 +99,7 @@ def full_layers(text: Config, layers: Layers) -> Layers:
     return tuple(layer for layer in layers if (layer + 1) % interval == 0)
 
 
-def add_gated_attention(builder: Builder, name: str, stack: Stack, *, layers: Layers, mrope_factor: int = 1) -> None:
+def add_gated_attention(builder: Builder, name: str, stack: Stack, *, layers: Layers) -> None:
     """
     Attention whose query projection brings a gate of the same width.
     """
@@ -118,7 +120,7 @@ def add_gated_attention(builder: Builder, name: str, stack: Stack, *, layers: La
     builder.norm(f"{name}.k_norm", size, layers=layers)
     builder.attention_caches(f"{name}.attn", layers, heads, attention.num_kv_heads, size)
     if layers:
-        add_rope(builder, name, stack, partial=0.25, mrope_factor=mrope_factor, layers=layers)
+        add_rope(builder, name, stack, partial=0.25, layers=layers)
 
 
 def add_delta_net(builder: Builder, name: str, stack: Stack, *, layers: Layers, interleaved: bool) -> None:
@@ -212,7 +214,7 @@ def add_draft(builder: Builder, stack: Stack, *, old: bool, sees: bool) -> None:
     for index in range(number):
         # Counted from 0 in the checkpoint, after the decoder's own in the cache.
         layer, layers = f"mtp.layers.{index}", (len(stack.layers) + index,)
-        add_gated_attention(extra, f"{layer}.self_attn", stack, layers=layers, mrope_factor=4 if old else 1)
+        add_gated_attention(extra, f"{layer}.self_attn", stack, layers=layers)
         _add_mlp(extra, layer, stack, layers=layers, sparse=_sparse_drafts(text, index, layers) if old else layers)
         _add_norms(extra, layer, stack, layers=layers)
     add_speculator(extra, stack.hidden, embeds=sees)

@@ -62,7 +62,11 @@ def add_qwen_vision(
     pixels_per_token = (patch * merge) ** 2
     for modality, pixels in (("image", _IMAGE_PIXELS), ("video", _VIDEO_PIXELS // 2)):
         tokens = max(1, pixels // pixels_per_token)
-        add_encoder(builder, modality, vit, hidden * (1 + taps), tokens=tokens, positions=tokens * merge**2)
+        # Text between the frames was counted in: qwen3_vl.py:get_max_video_tokens of 0.11 to 0.13.
+        older = tokens * 25 // 2 if modality == "video" else 0
+        add_encoder(
+            builder, modality, vit, hidden * (1 + taps), tokens=tokens, positions=tokens * merge**2, older=older
+        )
     return taps
 
 

@@ -22,6 +22,8 @@ _UNSCALED = frozenset((
 _YARN = frozenset(("yarn", "deepseek_yarn", "deepseek_llama_scaling"))
 _SCALED = _YARN | {"linear"}
 _MAX_POSITION = 2**30
+# Positions of a video run ahead of the text.  Source: vLLM 0.33 ``layers/rotary_embedding/mrope.py``.
+MROPE_FACTOR = 4
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -37,12 +39,15 @@ class RopeTable(Value):
         dtype: None: the model's.
 
         key: Settings that make two layers share it.
+
+        older_factor: Times so many rows in releases that always left room for video positions.
     """
 
     positions: int
     dim: int
     dtype: str | None = None
     key: tuple[object, ...] = ()
+    older_factor: int = 1
 
 
 def rope_parameters(config: Config, layer_type: str | None = None) -> Config:
@@ -90,7 +95,7 @@ def read_rope(
     deepseek: bool = False,
     dtype: str | None = None,
     neox: bool = True,
-    mrope_factor: int = 4,
+    mrope_factor: int = MROPE_FACTOR,
 ) -> RopeTable:
     """
     The table that vLLM's ``get_rope`` builds for a config.
@@ -112,7 +117,7 @@ def read_rope(
 
         neox: Halves are rotated, not pairs; only tables of one kind are shared.
 
-        mrope_factor: Room for video positions, which run ahead of the text, in tables of several axes.
+        mrope_factor: Room for video positions in tables of several axes.
     """
     parameters = rope_parameters(text, layer_type)
     kind = rope_type(parameters)
@@ -123,7 +128,7 @@ def read_rope(
     dim = parameters.integer("rope_dim", default=None, maximum=2**16)
     if dim is None:
         dim = int(head_size * partial_rotary(text, parameters, partial))
-    positions = max_position
+    positions, older = max_position, 1
     original = _original_positions(text, parameters, max_position)
     if kind == "longrope":
         positions = original + max_position
@@ -132,10 +137,10 @@ def read_rope(
     elif kind == "proportional":
         dim = head_size
     if kind in ("default", "yarn") and parameters.has("mrope_section"):
-        positions *= mrope_factor
+        positions, older = positions * mrope_factor, MROPE_FACTOR // mrope_factor
     key = (head_size, dim, positions, dtype, neox, text.number("rope_theta", default=0.0), repr(parameters.data))
     # Frequencies come in pairs of a cosine and a sine.
-    return RopeTable(positions=positions, dim=2 * ((dim + 1) // 2), dtype=dtype, key=key)
+    return RopeTable(positions=positions, dim=2 * ((dim + 1) // 2), dtype=dtype, key=key, older_factor=older)
 
 
 def _original_positions(text: Config, parameters: Config, max_position: int) -> int:
@@ -156,16 +161,3 @@ def _factor(parameters: Config) -> float:
     if not 0 < factor <= 2**20:
         raise parameters.refuse("factor", "a number above 0 and at most 2**20")
     return factor
-
-
-def without_axes(text: Config) -> Config:
-    """
-    A section for a class whose video positions never run ahead of the text: its table needs no more room.
-
-    Source: vLLM 0.33 ``model_executor/models/qwen3_vl.py:mrope_positions_factor``.
-    """
-    parameters = rope_parameters(text)
-    if not parameters.has("mrope_section"):
-        return text
-    plain = {key: value for key, value in parameters.data.items() if key != "mrope_section"}
-    return text.changed(rope_scaling=None, rope_parameters=plain)

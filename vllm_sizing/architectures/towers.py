@@ -225,7 +225,15 @@ def feature_layers(config: Config, key: str, num_layers: int) -> int:
 
 
 def add_encoder(
-    builder: Builder, modality: str, vit: Vit, hidden: int, *, tokens: int, positions: int | None = None, step: int = 0
+    builder: Builder,
+    modality: str,
+    vit: Vit,
+    hidden: int,
+    *,
+    tokens: int,
+    positions: int | None = None,
+    step: int = 0,
+    older: int = 0,
 ) -> None:
     """
     What profiling knows of a modality.
@@ -238,6 +246,8 @@ def add_encoder(
         positions: That the encoder works through for it.
 
         step: Embeddings of the parts by which an item is shortened to fit the context; 0: it is not.
+
+        older: See `Encoder.older_tokens`.
     """
     positions = vit.positions if positions is None else positions
     builder.encoders.append(
@@ -250,5 +260,6 @@ def add_encoder(
             intermediate_size=vit.intermediate,
             num_heads=vit.num_heads,
             step_tokens=step,
+            older_tokens=older,
         )
     )

@@ -100,7 +100,7 @@ def estimate_overhead(start: Start) -> Overhead:
     """
     peak = activation_peak_bytes(start)
     non_torch = non_torch_bytes(start)
-    graphs = graph_bytes(start)
+    graphs = _graphs(start)
     silent = start.v2_runner and (0, 22, 0) <= start.rules.version < (0, 29, 0)
     subtracted = start.rules.graph_estimate_subtracted and not silent
     activation = _spread(peak, 0.15, 0.25, 80 * MIB)
@@ -116,24 +116,27 @@ def estimate_overhead(start: Start) -> Overhead:
     return Overhead(
         activation_peak=activation,
         non_torch=outside,
-        cuda_graphs=_spread(graphs, 0.9, 1.6, 0),
-        cuda_graph_estimate_bytes=graphs if subtracted else 0,
+        cuda_graphs=graphs,
+        cuda_graph_estimate_bytes=int(graphs.mid) if subtracted else 0,
         resident_bytes=resident_bytes(start),
     )
 
 
-def graph_bytes(start: Start) -> int:
+def _graphs(start: Start) -> Estimate:
     """
     The pool of the captured graphs.
     """
     if not start.capture_sizes:
-        return 0
+        return _spread(0, 0, 0, 0)
+    graphs = _spread(GRAPH_POOL_BYTES + len(start.capture_sizes) * GRAPH_BYTES, 0.9, 1.6, 0)
     weight_only = any(
         tensor.role == "linear" and tensor.scheme is not None and tensor.scheme.compute == "bf16"
         for tensor in start.model.tensors
     )
-    pool = GRAPH_POOL_BYTES + WEIGHT_ONLY_GRAPH_BYTES if weight_only else GRAPH_POOL_BYTES
-    return pool + len(start.capture_sizes) * GRAPH_BYTES
+    if not weight_only:
+        return graphs
+    more = WEIGHT_ONLY_GRAPH_BYTES
+    return Estimate(graphs.low, graphs.mid + more, graphs.high + more, graphs.basis)
 
 
 def _spread(mid: float, below: float, above: float, least: float) -> Estimate:
@@ -244,15 +247,18 @@ def encoder_bytes(start: Start) -> tuple[float, float]:
         return 0.0, 0.0
     if start.v2_runner and start.rules.version < (0, 27, 0):
         return 0.0, 0.0  # The V2 runner did not profile encoders then.
-    largest, widest = max(
-        ((encoder.tokens_within(start.max_model_len), encoder) for encoder in encoders), key=lambda pair: pair[0]
+    version, length = start.rules.version, start.max_model_len
+    older = version < (0, 14, 0)
+    claimed, widest = max(
+        (((older and encoder.older_tokens) or encoder.tokens_within(length), encoder) for encoder in encoders),
+        key=lambda pair: pair[0],
     )
-    budget = max(start.max_num_batched_tokens, largest)
-    items = max(1, min(budget // largest, start.max_num_seqs * PROFILED_ITEMS))
-    tokens = items * largest
-    kept = tokens * widest.hidden_size * 2
-    if (0, 11, 0) <= start.rules.version < (0, 12, 0):
-        kept = items * budget * widest.hidden_size * 2  # Each output was padded to the whole budget.
+    budget = max(start.max_num_batched_tokens, claimed)
+    items = max(1, min(budget // claimed, start.max_num_seqs * PROFILED_ITEMS))
+    tokens = items * widest.tokens_within(length)
+    # Each output was padded to the whole budget, then to the largest item.
+    padded = budget if version < (0, 12, 0) else claimed
+    kept = (items * padded if (0, 11, 0) <= version < (0, 13, 0) else tokens) * widest.hidden_size * 2
     patches = tokens * widest.patches_per_token
     inner = 2 * widest.intermediate_size / start.tensor
     return kept + patches * 2 * (ENCODER_COPIES * widest.width + inner), kept

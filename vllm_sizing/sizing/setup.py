@@ -135,6 +135,7 @@ def prepare(
             skipped_towers=skipped_towers(model, args),
             towers_everywhere=not v2_runner,
             whole_segments=rules.buffers_count,
+            older_ropes=rules.version < (0, 32, 0),
             drafts=drafts_itself(args),
             router_dtype=None if (gpu.compute_capability or (9, 0))[0] in (9, 10) else "float32",
         ),

@@ -50,6 +50,8 @@ class Loading(Value):
 
         whole_segments: What the driver gave is what counts, not what torch allocated (from 0.27).
 
+        older_ropes: See `WeightTensor.older_factor`.
+
         drafts: The checkpoint's own draft layers speculate.
     """
 
@@ -62,6 +64,7 @@ class Loading(Value):
     towers_everywhere: bool = False
     router_dtype: str | None = None
     whole_segments: bool = False
+    older_ropes: bool = False
     drafts: bool = False
 
 
@@ -236,6 +239,8 @@ def tensor_bytes(tensor: WeightTensor, layout: Layout, loading: Loading) -> int:
         elements = prod(shape)
         if tensor.per_batched_token:
             elements *= loading.max_num_batched_tokens
+        if loading.older_ropes:
+            elements *= tensor.older_factor
         dtype = loading.router_dtype if tensor.dtype == "router" else tensor.dtype
         return elements * DTYPE_BYTES[dtype or loading.dtype]
     scheme = fitted(scheme, tensor, shape, tensor_size)

@@ -105,6 +105,8 @@ class WeightTensor(Value):
         with_draft: It is there only when the checkpoint's own draft layers speculate.
 
         merges_copies: One A matrix is enough where ranks hold copies of a part.
+
+        older_factor: Times so many rows before vLLM 0.32, whose tables of several axes all had room for videos.
     """
 
     name: str
@@ -123,6 +125,7 @@ class WeightTensor(Value):
     encoder_heads: int = 0
     per_batched_token: bool = False
     adapters: int = 0
+    older_factor: int = 1
     with_draft: bool = False
     merges_copies: bool = False
 
@@ -316,6 +319,8 @@ class Encoder(Value):
 
         step_tokens: Embeddings of the parts (frames) by which profiling shortens the largest item until
             it fits the context; 0: it does not.
+
+        older_tokens: What releases before 0.14 took for the largest item's embeddings; 0: the same.
     """
 
     modality: str
@@ -326,6 +331,7 @@ class Encoder(Value):
     intermediate_size: int = 0
     num_heads: int = 0
     step_tokens: int = 0
+    older_tokens: int = 0
 
     def tokens_within(self, max_model_len: int) -> int:
         """
