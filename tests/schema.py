@@ -1,5 +1,5 @@
 """
-The JSON Schema of a plan, made from the classes: ``python -m tests.schema`` writes it.
+The JSON Schemas of a plan and of a search's result, made from the classes: ``python -m tests.schema`` writes them.
 
 Types come from the annotations, descriptions from the ``Attributes`` of the docstrings.
 """
@@ -17,8 +17,11 @@ import attrs
 from vllm_sizing import serialize
 from vllm_sizing.specs.model import ModelSpec
 from vllm_sizing.specs.plan import Plan
+from vllm_sizing.specs.search import Offer, SearchResult
 
-PLACE = Path(__file__).parents[1] / "docs" / "reference" / "plan.schema.json"
+REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
+PLACE = REFERENCE / "plan.schema.json"
+SWEEP_PLACE = REFERENCE / "sweep.schema.json"
 NAMES = {str: "string", int: "integer", float: "number", bool: "boolean", types.NoneType: "null"}
 
 
@@ -36,6 +39,20 @@ def plan_schema():
     }
 
 
+def sweep_schema():
+    """
+    The schema of what `vllm_sizing.render.search_json` writes.
+    """
+    definitions = {}
+    reference(SearchResult, definitions)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "What a sweep of vllm-sizing found",
+        **definitions.pop("SearchResult"),
+        "$defs": dict(sorted(definitions.items())),
+    }
+
+
 def reference(cls, definitions):
     if cls.__name__ not in definitions:
         definitions[cls.__name__] = None
@@ -49,6 +66,8 @@ def define(cls, definitions):
     if cls is Plan:
         getters = {name: getattr(cls, name).fget for name in serialize._PROPERTIES}
         kinds |= {name: typing.get_type_hints(getter)["return"] for name, getter in getters.items()}
+    if cls is Offer:
+        kinds |= {"meets": bool, "command": str}
     if cls is ModelSpec:
         # For reading back, with `full`: what they look like inside is no promise.
         kinds |= dict.fromkeys(serialize._MODEL_PARTS, Any)
@@ -101,9 +120,10 @@ def descriptions(cls):
     return found
 
 
-def text():
-    return json.dumps(plan_schema(), indent=2) + "\n"
+def text(schema):
+    return json.dumps(schema, indent=2) + "\n"
 
 
 if __name__ == "__main__":
-    PLACE.write_text(text())
+    PLACE.write_text(text(plan_schema()))
+    SWEEP_PLACE.write_text(text(sweep_schema()))

@@ -174,6 +174,12 @@ def test_an_executor_holds_no_more_than_was_allowed(monkeypatch):
     assert executor.waiting == 0
 
 
+def test_chunks_that_come_out_even_leave_nothing_over(monkeypatch, offers):
+    monkeypatch.setattr(module, "CHUNK", len(offers) // 2)
+
+    assert list(vs.sweep(space(), executor=Later())) == offers
+
+
 def test_who_stops_early_cancels_the_rest(monkeypatch):
     monkeypatch.setattr(module, "CHUNK", 3)
     executor = Later()

@@ -27,6 +27,7 @@ COMMANDS = {
     "plan": "Say whether MODEL fits the GPUs, with which flags, and how fast.",
     "generate": "Write the files that start MODEL as planned.",
     "check": "Check what starts a server: does it fit, is it right.",
+    "sweep": "Find the cheapest GPUs and settings that serve MODEL as fast as wanted.",
     "detect": "Show the GPUs of this machine.",
     "gpus": "List the GPUs of the catalog, or show the one called NAME.",
     "models": "List the models of the catalog.",

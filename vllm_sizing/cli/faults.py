@@ -30,6 +30,7 @@ _OPTIONS = {
     "overhead_bytes": "--overhead-gb",
     "ttft_ms": "--target-ttft-ms",
     "tpot_ms": "--target-tpot-ms",
+    "e2el_ms": "--target-e2el-ms",
     "extra_args": "--extra-arg",
     "gpu": "--gpu",
     "revision": "--revision",

@@ -100,6 +100,7 @@ REQUEST: list[click.Parameter] = [
     ),
     Option("--target-ttft-ms", group=_WORKLOAD, type=NUMBER, help="Longest time to the first token."),
     Option("--target-tpot-ms", group=_WORKLOAD, type=NUMBER, help="Longest mean time per further token."),
+    Option("--target-e2el-ms", group=_WORKLOAD, type=NUMBER, help="Longest time of a whole request."),
     Option(
         "--headroom-gb",
         "headroom_bytes",

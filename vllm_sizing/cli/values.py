@@ -125,6 +125,13 @@ def _gpu(text: str) -> tuple[int | None, str]:
     return (None if name == text.strip() else number), name
 
 
+def _kind_of_gpu(text: str) -> str:
+    number, name = _gpu(text)
+    if number is not None:
+        raise _wrong(text, f"the name of a GPU; give their number with --gpus {number}")
+    return name
+
+
 def _models() -> Iterable[str]:
     from vllm_sizing.catalog.models import model_names
 
@@ -141,6 +148,31 @@ def _wrong(text: str, wanted: str) -> InvalidValueError:
     return InvalidValueError(f"{quote(text)} is not {wanted}", value=text)
 
 
+def several(value: Value, more: str = "") -> Value:
+    """
+    One or several of a kind, separated by commas, as a tuple.
+
+    Args:
+        more: A word that stands for None.
+    """
+
+    def read(text: str) -> tuple[Any, ...]:
+        words = [word.strip() for word in text.split(",")]
+        return tuple(None if more and word == more else value.read(word) for word in words)
+
+    def words() -> Iterable[str]:
+        return (*([more] if more else []), *value.words())
+
+    return Value(f"{value.name},...", read, words)
+
+
+def _price(text: str) -> tuple[str, float]:
+    name, _, usd = text.rpartition("=")
+    if not name.strip():
+        raise _wrong(text, "NAME=USD, for example h100-sxm=2.50")
+    return name.strip(), _above_0(usd.strip())
+
+
 COUNT = Value("N", _count)
 TOKENS = Value("TOKENS", _tokens)
 NUMBER = Value("NUMBER", _above_0)
@@ -151,6 +183,8 @@ PATH = Value("PATH", _path)
 MODEL = Value("MODEL", _word, _models)
 GPU = Value("GPU", _gpu, _gpus)
 GPU_NAME = Value("NAME", _word, _gpus)
+KIND_OF_GPU = Value("NAME", _kind_of_gpu, _gpus)
+PRICE = Value("NAME=USD", _price)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

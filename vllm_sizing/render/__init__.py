@@ -1,5 +1,5 @@
 """
-Plans as text: one module per output, each a function ``Plan -> str`` of the module's name.
+Plans as text: one module per output, each a function ``Plan -> str`` of the module's name; and what a search found.
 
 Nothing here prints, opens a file or looks at the terminal.
 """
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from vllm_sizing.render.quadlet import quadlet as quadlet
     from vllm_sizing.render.sarif import sarif as sarif
     from vllm_sizing.render.script import script as script
+    from vllm_sizing.render.search import search_json as search_json
+    from vllm_sizing.render.search import search_text as search_text
     from vllm_sizing.render.skypilot import skypilot as skypilot
     from vllm_sizing.render.slurm import slurm as slurm
     from vllm_sizing.render.smoke_test import smoke_test as smoke_test
@@ -58,6 +60,8 @@ _RENDERERS = {
     "quadlet": ("quadlet", "quadlet"),
     "sarif": ("sarif", "sarif"),
     "script": ("script", "script"),
+    "search_json": ("search", "search_json"),
+    "search_text": ("search", "search_text"),
     "skypilot": ("skypilot", "skypilot"),
     "slurm": ("slurm", "slurm"),
     "smoke_test": ("smoke_test", "smoke_test"),
@@ -86,6 +90,8 @@ __all__ = [
     "quadlet",
     "sarif",
     "script",
+    "search_json",
+    "search_text",
     "skypilot",
     "slurm",
     "smoke_test",

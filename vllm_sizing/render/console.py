@@ -160,6 +160,13 @@ class Page:
         self._console.print()
         self.line(self.words(title, "bold"), self.words(f"  {remark}" if remark else "", "dim"))
 
+    def note(self, text: str) -> None:
+        """
+        A dim line below a table, if there is something to say.
+        """
+        if text:
+            self.grid([(self.words(text, "dim"),)], ())
+
     def rows(self, rows: Sequence[Row], *, clip: bool = False) -> None:
         """
         Label, value and remark side by side, or the remark below where there is little room.
@@ -244,7 +251,7 @@ def _memory(page: Page, plan: Plan, *, explain: bool) -> None:
     else:
         page.grid(_stacked([heads, *lines]), (2, page.width - 3 * _GAP - 2 - 6), right=(2,))
     for note in picture.notes(plan, explain=explain):
-        page.grid([(page.words(note, "dim"),)], ())
+        page.note(note)
 
 
 def _stacked(lines: Iterable[tuple[Text, ...]]) -> list[tuple[Text, ...]]:

@@ -11,6 +11,7 @@ from vllm_sizing.specs.plan import Estimate, Plan
 from vllm_sizing.specs.price import Price
 from vllm_sizing.specs.search import Miss, Offer, SearchSpace
 
+ROUNDING = 1 - 1e-9  # A server that keeps up with a rate does exactly that rate.
 PER_HOUR, PER_MILLION = "usd_per_hour", "usd_per_million_tokens"
 
 
@@ -76,15 +77,17 @@ def _speed_misses(plan: Plan, space: SearchSpace, *, sure: bool) -> Iterator[Mis
         got = estimate.high if sure else estimate.mid
         if got > limit:
             yield Miss(name=name, wanted=limit, got=got, factor=got / limit)
-    least = space.output_tokens_per_s
-    if least is not None:
+    rates = (("output_tokens_per_s", space.output_tokens_per_s), ("requests_per_s", plan.workload.request_rate))
+    for name, least in rates:
+        if least is None:
+            continue
         if speed is None:
-            yield Miss(name="output_tokens_per_s", wanted=least, got="unknown", factor=None)
-            return
-        rate = speed.output_tokens_per_s
-        got = rate.low if sure else rate.mid
-        if got < least:
-            yield Miss(name="output_tokens_per_s", wanted=least, got=got, factor=least / got)
+            yield Miss(name=name, wanted=least, got="unknown", factor=None)
+            continue
+        rate: Estimate = getattr(speed, name)
+        done = rate.low if sure else rate.mid
+        if done < least * ROUNDING:
+            yield Miss(name=name, wanted=least, got=done, factor=least / done)
 
 
 def rank_of(space: SearchSpace) -> str:
@@ -93,7 +96,7 @@ def rank_of(space: SearchSpace) -> str:
     """
     if space.rank is not None:
         return space.rank
-    free = len(space.concurrency) > 1 and space.output_tokens_per_s is None
+    free = len(space.concurrency) > 1 and space.output_tokens_per_s is space.workload.request_rate is None
     return PER_MILLION if free else PER_HOUR
 
 
@@ -123,20 +126,21 @@ def nearness(offer: Offer) -> tuple[float, ...]:
     """
     factors = [miss.factor for miss in offer.misses]
     worst = max((factor for factor in factors if factor is not None), default=1.0)
-    return (not offer.plan.fits, None in factors, worst, offer.plan.oom_risk != "low", offer.number)
+    risk = ("low", "medium", "high").index(offer.plan.oom_risk)
+    return (not offer.plan.fits, risk, None in factors, worst, offer.number)
 
 
 def pareto_front(offers: Iterable[Offer]) -> tuple[Offer, ...]:
     """
     Offers that no other beats in both the time of a request and output tokens per GPU; fastest first.
 
-    What does not fit, or whose speed is unknown, is left out; of equals the first one stays.
+    What does not start safely, or whose speed is unknown, is left out; of equals the first one stays.
     """
     times: list[float] = []
     front: list[Offer] = []
     for offer in offers:
         speed, rate = offer.plan.performance, offer.output_tokens_per_s_per_gpu
-        if not offer.plan.fits or speed is None or rate is None:
+        if not offer.plan.fits or offer.plan.oom_risk != "low" or speed is None or rate is None:
             continue
         time = speed.e2el_ms.mid
         place = bisect_left(times, time)

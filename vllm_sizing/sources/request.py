@@ -27,9 +27,9 @@ def plan_request(request: PlanRequest) -> Plan:
         SizingError: Something that the request names is unknown, cannot be read or would be
             refused by vLLM.
     """
-    engine_args = _engine_args(request)
+    engine_args = checked_args(request)
     cluster = _hardware(request)
-    model = _model(request)  # Last: what is misspelt above is told before the Hub is asked.
+    model = requested_model(request)  # Last: what is misspelt above is told before the Hub is asked.
 
     from vllm_sizing.sizing.planner import plan
 
@@ -46,12 +46,12 @@ def plan_request(request: PlanRequest) -> Plan:
         vllm_version=request.vllm_version,
     )
     first = answer()
-    if first.fits or model.rough or not (others := _siblings(model)):
+    if first.fits or model.rough or not (others := other_checkpoints(model)):
         return first
     return answer(siblings=others)
 
 
-def _engine_args(request: PlanRequest) -> EngineArgs:
+def checked_args(request: PlanRequest) -> EngineArgs:
     """
     The engine arguments, each known to the version of vLLM that is planned for.
     """
@@ -72,7 +72,7 @@ def _engine_args(request: PlanRequest) -> EngineArgs:
     return args
 
 
-def _siblings(model: ModelSpec) -> tuple[ModelSpec, ...]:
+def other_checkpoints(model: ModelSpec) -> tuple[ModelSpec, ...]:
     """
     The model's other checkpoints in the catalog, to be proposed if this one does not fit.
     """
@@ -82,7 +82,10 @@ def _siblings(model: ModelSpec) -> tuple[ModelSpec, ...]:
     return tuple(load_model(name) for name in siblings(model.name))
 
 
-def _model(request: PlanRequest) -> ModelSpec:
+def requested_model(request: PlanRequest) -> ModelSpec:
+    """
+    The model that is named, or a rough one of the size that is given.
+    """
     if request.params_b is not None:
         from vllm_sizing.architectures import model_from_params
 
@@ -98,7 +101,7 @@ def _hardware(request: PlanRequest) -> Cluster:
     The GPUs of this machine or of the catalog, with what the request says better.
     """
     if request.gpu.strip().lower() == "auto":
-        cluster = _this_machine(request.num_gpus)
+        cluster = this_machine(request.num_gpus)
     else:
         from vllm_sizing.catalog.gpus import find_gpu
 
@@ -114,7 +117,10 @@ def _hardware(request: PlanRequest) -> Cluster:
     )
 
 
-def _this_machine(num_gpus: int | None) -> Cluster:
+def this_machine(num_gpus: int | None) -> Cluster:
+    """
+    The GPUs of this machine, all of them for None.
+    """
     from vllm_sizing.sources.gpus import detect_machine
 
     cluster = detect_machine().cluster()
