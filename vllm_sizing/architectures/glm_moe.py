@@ -51,7 +51,9 @@ _STYLE = Style(
 )  # fmt: skip
 
 
-def add_language_model(builder: Builder, text: Config, *, prefix: str = "") -> Stack:
+def add_language_model(
+    builder: Builder, text: Config, *, architecture: str = "Glm4MoeForCausalLM", prefix: str = ""
+) -> Stack:
     """
     The decoder and its draft, as the whole model or (``prefix`` with its dot) inside a larger one.
     """

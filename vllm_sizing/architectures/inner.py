@@ -101,6 +101,16 @@ def with_outer_tying(checkpoint: Checkpoint, text: Config, *, default: bool | No
     return text if shared is None else text.changed(tie_word_embeddings=shared)
 
 
+def with_whole_adapters(builder: Builder, *names: str) -> None:
+    """
+    Merged layers of the decoder whose parts the whole's class does not list: LoRA has one A for all of them.
+    """
+    builder.tensors = [
+        attrs.evolve(tensor, adapters=1) if any(name in tensor.name for name in names) else tensor
+        for tensor in builder.tensors
+    ]
+
+
 def inner_architecture(text: Config, default_type: str = "") -> str:
     """
     The class of a text section.

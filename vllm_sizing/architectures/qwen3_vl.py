@@ -7,12 +7,10 @@ transformers 5.20.
 
 from __future__ import annotations
 
-import attrs
-
 from vllm_sizing.architectures.blocks import finish
 from vllm_sizing.architectures.checkpoint import Checkpoint
 from vllm_sizing.architectures.config import Config
-from vllm_sizing.architectures.inner import add_inner_model
+from vllm_sizing.architectures.inner import add_inner_model, with_whole_adapters
 from vllm_sizing.architectures.qwen_vision import add_deepstack, add_qwen_vision
 from vllm_sizing.specs.model import ModelSpec
 
@@ -42,10 +40,7 @@ def build(checkpoint: Checkpoint) -> ModelSpec:
         architecture="Qwen3MoeForCausalLM" if sparse else "Qwen3ForCausalLM",
         text=checkpoint.text.over(_SPARSE if sparse else _DENSE),
     )  # fmt: skip
-    # is_3d_moe_weight: the checkpoint stores gate and up of all experts as one, and so do adapters.
-    builder.tensors = [
-        attrs.evolve(tensor, adapters=1) if tensor.role == "experts" else tensor for tensor in builder.tensors
-    ]
+    with_whole_adapters(builder, ".experts.")  # is_3d_moe_weight of the class
     vision = checkpoint.config.section("vision_config") or Config({}, "vision_config")
     add_deepstack(builder, add_qwen_vision(builder, vision, stack.hidden, deepstack=_DEEPSTACK), stack.hidden)
     return finish(checkpoint, builder, stack)

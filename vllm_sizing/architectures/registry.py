@@ -50,6 +50,9 @@ _MODULES = {
         "DiffusionGemmaForBlockDiffusion", "DiffusionGemmaForConditionalGeneration", "Gemma4ForConditionalGeneration",
         "Gemma4UnifiedForConditionalGeneration",
     ),
+    "glm_vision": (
+        "Glm4vForConditionalGeneration", "Glm4vMoeForConditionalGeneration", "GlmOcrForConditionalGeneration",
+    ),
     "glm_moe": ("Glm4MoeForCausalLM",),
     "gemma3_vision": ("Gemma3ForConditionalGeneration",),
     "gpt_oss": ("GptOssForCausalLM",),
@@ -93,8 +96,15 @@ _MODULES = {
     ),
     "pixtral_native": ("PixtralForConditionalGeneration",),
     "opt": ("OPTForCausalLM",),
-    "qwen2_vl": ("Qwen2VLForConditionalGeneration", "Qwen2_5_VLForConditionalGeneration"),
+    "qwen2_vl": (
+        "Exaone4_5_ForConditionalGeneration", "OpenCUAForConditionalGeneration", "Qwen2VLForConditionalGeneration",
+        "Qwen2_5_VLForConditionalGeneration",
+    ),
     "qwen3_vl": ("Qwen3VLForConditionalGeneration", "Qwen3VLMoeForConditionalGeneration"),
+    "qwen_omni": (
+        "Qwen2AudioForConditionalGeneration", "Qwen2_5OmniForConditionalGeneration", "Qwen2_5OmniModel",
+        "Qwen3ASRForConditionalGeneration", "Qwen3OmniMoeForConditionalGeneration",
+    ),
     "qwen_moe": ("Qwen2MoeForCausalLM", "Qwen3MoeForCausalLM"),
     "qwen_next": (
         "Qwen3NextForCausalLM", "Qwen3_5ForCausalLM", "Qwen3_5ForConditionalGeneration", "Qwen3_5MoeForCausalLM",

@@ -143,7 +143,7 @@ def add_vit_layers(
     Args:
         num_layers: Where not all are built.
 
-        attention: Empty: its projections are the layer's own.
+        attention, mlp: Empty: its projections are the layer's own.
 
         gated: ``up`` is gate and up in one.
 
@@ -170,8 +170,9 @@ def add_vit_layers(
         common["quantized"] = mlp_quantized
     common["bias"] = bias if mlp_bias is None else mlp_bias
     ups = (inner, inner) if gated else inner
-    tower.linear(f"{layer}.{mlp}.{up}", hidden, ups, fused=gate_parts if gated else (), **column, **common)
-    tower.linear(f"{layer}.{mlp}.{down}", inner, hidden, **row, **common)
+    inside = f"{layer}.{mlp}." if mlp else f"{layer}."
+    tower.linear(f"{inside}{up}", hidden, ups, fused=gate_parts if gated else (), **column, **common)
+    tower.linear(f"{inside}{down}", inner, hidden, **row, **common)
     for norm in norms:
         tower.norm(f"{layer}.{norm}", hidden, layers=layers, bias=norm_bias)
 
