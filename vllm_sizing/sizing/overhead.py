@@ -77,6 +77,7 @@ class Overhead(Value):
 # of 0.11.0; later by reading which copies live at once (vLLM v1/sample/ops/topk_topp_sampler.py).
 SORTING_SAMPLER = 38.6
 TRITON_SAMPLER = 14.0
+FLASHINFER_SAMPLER = 18.0  # A copy per processor: logs of 0.22 and 0.24 with 262,144 and 248,320 words.
 V2_COPYING_SAMPLER, V2_SAMPLER, V2_WARMED_SAMPLER = 6.0, 2.0, 6.0
 ENCODER_COPIES = 4.5  # Of an encoder's hidden states: Qwen3.5's image profiled at TP 1 and 4, 0.19.
 HIDDEN_COPIES = 3.0  # Hidden states alive at the MLP's peak under torch.compile.
@@ -231,7 +232,10 @@ def sampler_bytes(start: Start) -> float:
     if start.v2_runner:
         per_logit = V2_SAMPLER if (0, 26, 0) <= version < (0, 33, 0) else V2_COPYING_SAMPLER
     else:
-        per_logit = TRITON_SAMPLER if rules.triton_sampler else SORTING_SAMPLER
+        # FlashInfer's kernels need compute capability 8.0.
+        modern = rules.flashinfer_sampler and (start.gpu.compute_capability or (0, 0)) >= (8, 0)
+        plain = TRITON_SAMPLER if rules.triton_sampler else SORTING_SAMPLER
+        per_logit = FLASHINFER_SAMPLER if modern else plain
     return per_logit * rows * start.model.vocab_size + tokens * start.model.hidden_size * 2
 
 
