@@ -111,6 +111,7 @@ _MODULES = {
         "Qwen3_5MoeForConditionalGeneration",
     ),
     "speech": ("GlmAsrForConditionalGeneration", "MossTranscribeDiarizeForConditionalGeneration"),
+    "whisper": ("WhisperForConditionalGeneration",),
     "transformers_backend": (
         "ArceeForCausalLM", "CwmForCausalLM", "FlexOlmoForCausalLM", "GPTBigCodeForCausalLM",
         "GPTNeoXForCausalLM", "GlmForCausalLM", "HunYuanDenseV1ForCausalLM", "HunYuanMoEV1ForCausalLM",

@@ -145,7 +145,7 @@ def _expert_switches(model: ModelSpec, layout: Layout, slots: int) -> int:
 def _slot_elements(model: ModelSpec, layout: Layout, rank: int) -> int:
     total = 0
     for tensor in model.tensors:
-        if tensor.lora and tensor.tower == "language":
+        if tensor.lora:
             total += _tensor_slot(tensor, layout, rank) * max(len(tensor.layers), 1) * tensor.count
     if "lora_tied_head" in model.traits:
         total += rank * (model.vocab_size + model.hidden_size)

@@ -46,7 +46,7 @@ class CacheSettings(Value):
 
         checkpoint_alignment: Tokens between states that prefill can export; 0: it cannot.
 
-        encoder_tokens: Length of an encoder's output, for cross attention.
+        encoder_tokens: That vLLM reserves for the encoder's output of a request, for cross attention.
     """
 
     tensor: int

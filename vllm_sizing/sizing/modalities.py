@@ -12,18 +12,9 @@ import attrs
 
 from vllm_sizing.sizing.defaults import Rules
 from vllm_sizing.specs.engine import EngineArgs
-from vllm_sizing.specs.model import CrossAttention, ModelSpec
+from vllm_sizing.specs.model import ModelSpec
 
 MODALITIES = frozenset({"image", "video", "audio", "vision_chunk"})
-
-
-def encoder_tokens(model: ModelSpec) -> int:
-    """
-    Tokens of the encoder's output that cross attention keeps.
-    """
-    if not any(isinstance(layer, CrossAttention) for layer in model.cache_layers):
-        return 0
-    return max((encoder.max_tokens_per_item for encoder in model.encoders), default=0)
 
 
 def _limited_to_zero(args: EngineArgs) -> frozenset[str]:

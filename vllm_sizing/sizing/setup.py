@@ -23,7 +23,7 @@ from vllm_sizing.sizing.defaults import (
 )
 from vllm_sizing.sizing.layout import Layout
 from vllm_sizing.sizing.methods import check_method, expert_padding, online_schemes_for
-from vllm_sizing.sizing.modalities import encoder_tokens, largest_item, skipped_towers, without_unserved
+from vllm_sizing.sizing.modalities import largest_item, skipped_towers, without_unserved
 from vllm_sizing.sizing.pooling import converted
 from vllm_sizing.sizing.weights import Loading
 from vllm_sizing.specs.engine import EngineArgs
@@ -95,11 +95,12 @@ def prepare(
     kv_cache_dtype = resolve_kv_cache_dtype(model, args, rules, dtype)
     pooling = model.runner == "pooling"
     recurrent = [layer for layer in model.cache_layers if isinstance(layer, RecurrentState)]
+    crossing = "encoder_decoder" in model.traits
     prefix_caching = args.enable_prefix_caching
     if prefix_caching is None:
         prefix_caching = not pooling and (not recurrent or rules.hybrid_prefix_caching)
-        prefix_caching = prefix_caching and "attention_free" not in model.traits
-    whole = pooling and not model.cache_layers  # ModelConfig.is_chunked_prefill_supported
+        prefix_caching = prefix_caching and "attention_free" not in model.traits and not crossing
+    whole = (pooling and not model.cache_layers) or crossing  # ModelConfig.is_chunked_prefill_supported
     largest = max(largest_item(model, rules), max_model_len if whole and args.enable_chunked_prefill is None else 0)
     seqs, tokens = resolve_batch(gpu, args, rules, max_model_len, largest_item=largest)
     speculative_tokens = num_speculative_tokens(args)
@@ -152,7 +153,7 @@ def prepare(
             checkpoint_alignment=alignment,
             state_blocks=state_blocks,
             disable_hybrid=bool(args.disable_hybrid_kv_cache_manager),
-            encoder_tokens=encoder_tokens(model),
+            encoder_tokens=tokens,  # kv_cache_interface.py:CrossAttentionSpec
         ),
         attention=choose_attention(model, gpu, rules, kv_cache_dtype, block_size=args.block_size),
         dtype=dtype,
