@@ -127,6 +127,7 @@ class Builder:
         lora: bool = True,
         bias_dtype: str | None = None,
         role: str = "linear",
+        row_multiple: int = 1,
         **facts: Any,
     ) -> None:
         """
@@ -142,10 +143,12 @@ class Builder:
             fused: Last names of the fused parts in the checkpoint, for its ignore list.
 
             quantized: vLLM gives it the checkpoint's quant_config.
+
+            row_multiple: A rank's outputs are padded to a multiple of it.
         """
         parts = _parts(outputs)
         rows = sum(part.size for part in parts)
-        split = Shard(axis=0, parts=parts) if shard is COLUMN else shard
+        split = Shard(axis=0, parts=parts, multiple=row_multiple) if shard is COLUMN else shard
         if shard is REPLICATED and len(parts) > 1:
             split = Shard(axis=None, parts=parts)
         if shard is ROW and len(parts) > 1:
@@ -184,6 +187,7 @@ class Builder:
         bias: bool = False,
         quantized: bool = True,
         hidden_out: int | None = None,
+        least: int = 0,
         **facts: Any,
     ) -> None:
         """
@@ -191,6 +195,9 @@ class Builder:
 
         Without expert parallelism each expert is divided by the tensor-parallel size, with it the
         experts are spread whole.
+
+        Args:
+            least: A divided expert is at least so wide on a rank.
         """
         ups = 2 if gated else 1
         for schemes, owners in self._by_scheme(name, layers, self.quantization.experts if quantized else None):
@@ -208,14 +215,14 @@ class Builder:
             self.add(
                 f"{name}.w13_weight",
                 (num_experts, ups * intermediate, hidden),
-                shard=Shard(axis=1, parts=(Part(intermediate),) * ups, kind="experts"),
+                shard=Shard(axis=1, parts=(Part(intermediate, least=least),) * ups, kind="experts"),
                 scheme=up,
                 **common,
             )
             self.add(
                 f"{name}.w2_weight",
                 (num_experts, hidden_out or hidden, intermediate),
-                shard=Shard(axis=2, kind="experts"),
+                shard=Shard(axis=2, parts=(Part(intermediate, least=least),), kind="experts"),
                 scheme=down,
                 **common,
             )

@@ -7,12 +7,14 @@ Source: vLLM 0.33 ``model_executor/models/deepseek_v2.py``, ``models/deepseek_v3
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 
 from vllm_sizing.architectures.blocks import MAX_HEADS, Attention
 from vllm_sizing.architectures.builder import Builder, Layers
 from vllm_sizing.architectures.config import Config
-from vllm_sizing.specs.model import REPLICATED, ROW, MlaAttention
+from vllm_sizing.specs.model import REPLICATED, ROW, MlaAttention, Part
 from vllm_sizing.specs.value import Value
 
 # Source: vLLM transformers_utils/model_arch_config_convertor.py:is_deepseek_mla; other model types
@@ -126,6 +128,8 @@ def add_latent_attention(
     layers: Layers,
     indexer: Indexer | None = None,
     indexer_lora: bool = False,
+    gated: bool = False,
+    quantized: bool = True,
 ) -> None:
     """
     Projections, norms and the cache of latent attention.
@@ -134,27 +138,40 @@ def add_latent_attention(
 
     Args:
         indexer_lora: The class names the parts of the indexer's merged projection, which LoRA needs.
+
+        quantized: The class hands it the quant_config.
+
+        gated: The output has a gate, from the first projection or from one of its own.
     """
+    facts: dict[str, Any] = {"layers": layers, "quantized": quantized}
     heads, rank = latent.num_heads, latent.q_lora_rank
     down = latent.kv_lora_rank + latent.rope
     qk = heads * (latent.nope + latent.rope)
-    if rank and latent.absorbed:
+    if rank and gated:
+        # The gate is divided, the latent parts are on every rank.
+        builder.linear(
+            f"{name}.fused_qkv_a_g_proj", hidden, (Part(rank, 1), Part(down, 1), Part(heads * latent.value)),
+            **facts, fused=("q_a_proj", "kv_a_proj_with_mqa", "g_proj"),
+        )  # fmt: skip
+    elif rank and latent.absorbed:
         builder.linear(
             f"{name}.fused_qkv_a_proj", hidden, (rank, down),
-            shard=REPLICATED, layers=layers, fused=("q_a_proj", "kv_a_proj_with_mqa"),
+            shard=REPLICATED, **facts, fused=("q_a_proj", "kv_a_proj_with_mqa"),
         )  # fmt: skip
     else:
         if rank:
-            builder.linear(f"{name}.q_a_proj", hidden, rank, shard=REPLICATED, layers=layers)
-        builder.linear(f"{name}.kv_a_proj_with_mqa", hidden, down, shard=REPLICATED, layers=layers)
+            builder.linear(f"{name}.q_a_proj", hidden, rank, shard=REPLICATED, **facts)
+        builder.linear(f"{name}.kv_a_proj_with_mqa", hidden, down, shard=REPLICATED, **facts)
     if rank:
         builder.norm(f"{name}.q_a_layernorm", rank, layers=layers)
-        builder.linear(f"{name}.q_b_proj", rank, qk, layers=layers)
+        builder.linear(f"{name}.q_b_proj", rank, qk, **facts)
     else:
-        builder.linear(f"{name}.q_proj", hidden, qk, layers=layers)
+        builder.linear(f"{name}.q_proj", hidden, qk, **facts)
+        if gated:
+            builder.linear(f"{name}.g_proj", hidden, heads * latent.value, **facts)
     builder.norm(f"{name}.kv_a_layernorm", latent.kv_lora_rank, layers=layers)
-    builder.linear(f"{name}.kv_b_proj", latent.kv_lora_rank, heads * (latent.nope + latent.value), layers=layers)
-    builder.linear(f"{name}.o_proj", heads * latent.value, hidden, shard=ROW, layers=layers)
+    builder.linear(f"{name}.kv_b_proj", latent.kv_lora_rank, heads * (latent.nope + latent.value), **facts)
+    builder.linear(f"{name}.o_proj", heads * latent.value, hidden, shard=ROW, **facts)
     if indexer is not None:
         _add_indexer(builder, f"{name}.indexer", hidden, rank, indexer, lora=indexer_lora)
     if latent.absorbed:

@@ -13,10 +13,11 @@ import attrs
 
 from vllm_sizing.architectures.builder import Builder, Layers
 from vllm_sizing.architectures.config import Config
-from vllm_sizing.specs.model import COLUMN, ROW, Part, RecurrentState, StateTensor
+from vllm_sizing.specs.model import COLUMN, REPLICATED, ROW, Part, RecurrentState, StateTensor
 from vllm_sizing.specs.value import Value
 
 MAMBA1_NORMS = ("dt_layernorm", "b_layernorm", "c_layernorm")
+_ALIGNED_ROWS = 16  # models/kimi_k3/nvidia/kda.py: of a rank's share, for aligned matrix kernels.
 _STATE_DTYPES = ("float32", "float16", "bfloat16")
 
 
@@ -162,3 +163,54 @@ def add_short_conv(builder: Builder, name: str, width: int, kernel: int, *, laye
     builder.linear(f"{name}.out_proj", width, width, shard=ROW, layers=layers, bias=bias)
     state = StateTensor(columns=(Part(width),), rows=kernel - 1, grows=True)
     builder.cache_layers.append(RecurrentState(layers=layers, kind="short_conv", states=(state,)))
+
+
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class DeltaAttention(Value):
+    """
+    Sizes of Kimi's delta attention.
+
+    Attributes:
+        full_rank: The output gate comes out of the first projection; else out of two narrow ones.
+
+        bounded: The gate has a lower bound, which the faster prefill kernel needs.
+    """
+
+    heads: int
+    head_size: int
+    kernel: int
+    full_rank: bool = False
+    bounded: bool = False
+
+
+def add_delta_attention(builder: Builder, name: str, hidden: int, sizes: DeltaAttention, *, layers: Layers) -> None:
+    """
+    Kimi's delta attention and its state: a convolution window and a float32 matrix per head.
+    """
+    size, width = sizes.head_size, sizes.heads * sizes.head_size
+    heads, narrow = Part(sizes.heads), Part(size, 1)
+    parts = (Part(width),) * 4 + (narrow, heads) if sizes.full_rank else (Part(width),) * 3 + (heads, narrow)
+    builder.linear(
+        f"{name}.in_proj_qkvgfab", hidden, parts,
+        layers=layers, row_multiple=_ALIGNED_ROWS if sizes.full_rank else 1,
+        fused=("q_proj", "k_proj", "v_proj", "b_proj", "f_a_proj"),
+    )  # fmt: skip
+    builder.linear(f"{name}.f_b_proj", size, width, layers=layers)
+    builder.linear(f"{name}.conv1d", sizes.kernel, 3 * width, layers=layers, quantized=False, dtype="float32")
+    builder.parameter(f"{name}.dt_bias", width, layers=layers, shard=COLUMN, dtype="float32")
+    builder.parameter(f"{name}.A_log", sizes.heads, layers=layers, shard=COLUMN, dtype="float32")
+    if not sizes.full_rank:
+        builder.linear(f"{name}.g_a_proj", hidden, size, shard=REPLICATED, layers=layers)
+        builder.linear(f"{name}.g_b_proj", size, width, layers=layers)
+    builder.norm(f"{name}.o_norm", size, layers=layers)
+    builder.linear(f"{name}.o_proj", width, hidden, shard=ROW, layers=layers)
+    states = (
+        StateTensor(columns=(Part(width),) * 3, rows=sizes.kernel - 1, grows=True),
+        StateTensor(columns=(heads,), depth=size * size, dtype="ssm"),
+    )
+    builder.cache_layers.append(
+        RecurrentState(
+            layers=layers, kind="kda", states=states, ssm_dtype="float32",
+            key_size=size if sizes.full_rank and sizes.bounded else 0,
+        )
+    )  # fmt: skip

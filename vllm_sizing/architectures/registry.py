@@ -66,6 +66,7 @@ _MODULES = {
     "hy_v4": ("HYV4ForCausalLM",),
     "idefics3": ("Idefics3ForConditionalGeneration", "SmolVLMForConditionalGeneration"),
     "internvl": ("InternS1ForConditionalGeneration", "InternVLChatModel", "InternVLForConditionalGeneration"),
+    "kimi_linear": ("KimiLinearForCausalLM",),
     "kimi_vision": ("KimiK25ForConditionalGeneration", "KimiVLForConditionalGeneration"),
     "jamba": ("JambaForCausalLM",),
     "lfm2": ("Lfm2ForCausalLM", "Lfm2MoeForCausalLM"),
@@ -76,6 +77,7 @@ _MODULES = {
     ),
     "llama4": ("Llama4ForCausalLM",),
     "llama4_vision": ("Llama4ForConditionalGeneration",),
+    "longcat": ("LongcatFlashForCausalLM",),
     "mamba": ("FalconMambaForCausalLM", "Mamba2ForCausalLM", "MambaForCausalLM"),
     "mimo": ("MiMoV2FlashForCausalLM",),
     "minicpm3": ("MiniCPM3ForCausalLM",),
@@ -94,6 +96,8 @@ _MODULES = {
         "LlamaBidirectionalModel", "Qwen2ForProcessRewardModel", "Qwen2ForRewardModel",
         "VoyageQwen3BidirectionalEmbedModel",
     ),
+    "nemotron_nas": ("DeciLMForCausalLM",),
+    "olmo_hybrid": ("OlmoHybridForCausalLM",),
     "pixtral_native": ("PixtralForConditionalGeneration",),
     "opt": ("OPTForCausalLM",),
     "qwen2_vl": (
@@ -112,6 +116,7 @@ _MODULES = {
     ),
     "speech": ("GlmAsrForConditionalGeneration", "MossTranscribeDiarizeForConditionalGeneration"),
     "whisper": ("WhisperForConditionalGeneration",),
+    "step3p5": ("Step3p5ForCausalLM",),
     "transformers_backend": (
         "ArceeForCausalLM", "CwmForCausalLM", "FlexOlmoForCausalLM", "GPTBigCodeForCausalLM",
         "GPTNeoXForCausalLM", "GlmForCausalLM", "HunYuanDenseV1ForCausalLM", "HunYuanMoEV1ForCausalLM",
@@ -119,6 +124,7 @@ _MODULES = {
         "Olmo3ForCausalLM", "OlmoForCausalLM", "PhiForCausalLM", "SeedOssForCausalLM", "SmolLM3ForCausalLM",
         "Starcoder2ForCausalLM", "VaultGemmaForCausalLM",
     ),
+    "zamba2": ("Zamba2ForCausalLM",),
 }  # fmt: skip
 
 FAMILIES = {name: module for module, names in _MODULES.items() for name in names}

@@ -85,7 +85,7 @@ def part_on_rank(part: Part, tensor: int, name: str) -> int:
         return part.size // units
     if (units or part.size) % tensor or part.size % tensor:
         raise _indivisible(name, units or part.size, tensor)
-    return part.size // tensor
+    return part.size // tensor if tensor == 1 else max(part.size // tensor, part.least)
 
 
 def _indivisible(name: str, size: int, tensor: int) -> UnsupportedError:

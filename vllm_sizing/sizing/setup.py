@@ -370,5 +370,8 @@ def checkpoint_pages(recurrent: list[RecurrentState], gpu: GpuSpec, rules: Rules
         if layer.kind == "gdn_attention" and rules.version >= (0, 33, 0) and flashinfer:
             alignment = math.lcm(alignment, 64)
             continue
+        if layer.kind == "kda" and layer.key_size == 128 and major in (9, 10, 12):
+            alignment = math.lcm(alignment, 16)  # models/kimi_k3/nvidia/kda.py:is_flashkda_supported
+            continue
         return 0, 1
     return alignment, 2

@@ -283,6 +283,7 @@ def local_shape(tensor: WeightTensor, tensor_size: int, expert_ranks: int) -> tu
         local = part_on_rank(Part(local), tensor_size, tensor.name)
     else:
         local = sum(part_on_rank(part, tensor_size, tensor.name) for part in shard.parts or (Part(size),))
+    local = round_up(local, shard.multiple)
     return (*shape[: shard.axis], local, *shape[shard.axis + 1 :])
 
 

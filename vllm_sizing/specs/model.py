@@ -26,11 +26,14 @@ class Part(Value):
             copies.  0: any size that divides.
 
         copied: False: vLLM refuses more ranks than units.
+
+        least: With several ranks, each holds at least so many rows.
     """
 
     size: int
     units: int = 0
     copied: bool = True
+    least: int = 0
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -43,12 +46,15 @@ class Shard(Value):
 
         parts: What the axis is made of; empty: one part.
 
+        multiple: A rank's share of the axis is rounded up to a multiple.
+
         kind: ``plain``; ``vocab`` (padded to 64 before it is divided); ``experts`` (first axis is
             the experts: divided by expert parallelism, else ``axis`` is).
     """
 
     axis: int | None = None
     parts: tuple[Part, ...] = ()
+    multiple: int = 1
     kind: str = "plain"
 
 
@@ -223,13 +229,13 @@ class RecurrentState(Value):
     A state per request instead of one per token.
 
     Attributes:
-        kind: ``mamba1``, ``mamba2``, ``gdn_attention``, ``short_conv`` or ``linear_attention``.
+        kind: ``mamba1``, ``mamba2``, ``gdn_attention``, ``short_conv``, ``kda`` or ``linear_attention``.
 
         states: Its tensors.
 
         ssm_dtype: Default of the ``ssm`` tensors; empty: the model's dtype.
 
-        key_size: Of one head of a gated delta net; it decides the prefill kernel.
+        key_size: Of one head of a gated delta net; it decides the prefill kernel.  0: there is only one.
     """
 
     layers: tuple[int, ...]
