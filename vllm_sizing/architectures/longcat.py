@@ -72,8 +72,9 @@ def _add_pair(builder: Builder, stack: Stack, layer: str, layers: Layers, latent
     text, hidden = stack.text, stack.hidden
     plain = set(text.words("disable_quant_module") or ())
     add_latent_attention(
-        builder, f"{layer}.self_attn", hidden, latent, layers=layers, quantized="self_attn" not in plain
-    )
+        builder, f"{layer}.self_attn", hidden, latent,
+        layers=layers, quantized="self_attn" not in plain, down_lora=False,
+    )  # fmt: skip
     add_rope(builder, f"{layer}.self_attn", stack, head_size=latent.rope, deepseek=True, neox=False)
     builder.gated_mlp(
         f"{layer}.mlps", hidden, text.required("ffn_hidden_size", "intermediate_size"),

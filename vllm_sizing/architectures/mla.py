@@ -130,6 +130,7 @@ def add_latent_attention(
     indexer_lora: bool = False,
     gated: bool = False,
     quantized: bool = True,
+    down_lora: bool = True,
 ) -> None:
     """
     Projections, norms and the cache of latent attention.
@@ -140,6 +141,8 @@ def add_latent_attention(
         indexer_lora: The class names the parts of the indexer's merged projection, which LoRA needs.
 
         quantized: The class hands it the quant_config.
+
+        down_lora: The class names the parts of the merged down projection.
 
         gated: The output has a gate, from the first projection or from one of its own.
     """
@@ -156,7 +159,7 @@ def add_latent_attention(
     elif rank and latent.absorbed:
         builder.linear(
             f"{name}.fused_qkv_a_proj", hidden, (rank, down),
-            shard=REPLICATED, **facts, fused=("q_a_proj", "kv_a_proj_with_mqa"),
+            shard=REPLICATED, **facts, fused=("q_a_proj", "kv_a_proj_with_mqa"), lora=down_lora,
         )  # fmt: skip
     else:
         if rank:

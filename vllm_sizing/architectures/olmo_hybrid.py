@@ -43,7 +43,8 @@ def add_language_model(builder: Builder, text: Config, *, prefix: str = "") -> S
     keys = stack.attention.num_kv_heads * stack.attention.head_size
     for norm, size in (("q_norm", hidden), ("k_norm", keys)):
         builder.norm(f"{layer}.self_attn.{norm}", size, layers=attending)
-    if attending and (text.has("rope_theta") or rope_parameters(text).has("rope_theta")):
+    # An explicit null switches positions off; silence means the default base.
+    if attending and rope_parameters(text).data.get("rope_theta", 0) is not None:
         add_rope(builder, f"{layer}.self_attn", stack, layers=attending)
     _add_delta_net(builder, f"{layer}.linear_attn", stack, layers=tuple(at for at in layers if at not in attending))
     builder.gated_mlp(f"{layer}.mlp", hidden, text.required("intermediate_size"), layers=layers)

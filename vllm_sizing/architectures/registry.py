@@ -22,6 +22,7 @@ _MODULES = {
         "ColBERTJinaRobertaModel", "GteModel", "GteNewForSequenceClassification", "GteNewModel", "NomicBertModel",
     ),
     "blip2": ("Blip2ForConditionalGeneration",),
+    "bailing_linear": ("BailingMoeV2_5ForCausalLM",),
     "classics": ("BloomForCausalLM", "FalconForCausalLM", "GPT2LMHeadModel", "GPTJForCausalLM"),
     "cohere": ("Cohere2ForCausalLM", "Cohere2MoeForCausalLM", "CohereForCausalLM"),
     "cohere2_vision": ("Cohere2VisionForConditionalGeneration",),
@@ -90,6 +91,7 @@ _MODULES = {
     ),
     "muse_glimmer": ("MuseGlimmerForConditionalGeneration",),
     "nemotron_h": ("NemotronHForCausalLM",),
+    "nemotron_h": ("NemotronHForCausalLM", "NemotronHPuzzleForCausalLM"),
     "pooling": (
         "GPT2ForSequenceClassification", "InternLM2ForRewardModel",
         "JinaEmbeddingsV5Model", "JinaForRanking", "LlamaBidirectionalForSequenceClassification",
@@ -116,6 +118,7 @@ _MODULES = {
     ),
     "speech": ("GlmAsrForConditionalGeneration", "MossTranscribeDiarizeForConditionalGeneration"),
     "whisper": ("WhisperForConditionalGeneration",),
+    "step3_text": ("Step3TextForCausalLM",),
     "step3p5": ("Step3p5ForCausalLM",),
     "transformers_backend": (
         "ArceeForCausalLM", "CwmForCausalLM", "FlexOlmoForCausalLM", "GPTBigCodeForCausalLM",

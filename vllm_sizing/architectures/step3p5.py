@@ -34,6 +34,7 @@ from vllm_sizing.architectures.rope import rope_parameters
 from vllm_sizing.specs.model import REPLICATED, Draft, ModelSpec
 
 _WINDOW = "sliding_attention"
+_FIRST_SPARSE = 3  # Where the config names no layers; transformers 5.20 configuration_step3p7.py.
 
 
 def add_language_model(builder: Builder, text: Config, *, prefix: str = "") -> Stack:
@@ -89,7 +90,7 @@ def _sparse(text: Config, layers: Layers, number: int) -> Layers:
         except ValueError:
             raise text.refuse("moe_layers_enum", "numbers of layers, divided by commas") from None
         return tuple(at for at in layers if at in chosen)
-    return tuple(at for at in layers if 0 < at < number)
+    return tuple(at for at in layers if _FIRST_SPARSE <= at < number)
 
 
 def _add_layers(builder: Builder, stack: Stack, layer: str, layers: Layers, kinds: list[str]) -> None:

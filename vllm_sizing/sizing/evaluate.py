@@ -193,6 +193,8 @@ def _state_limit(setup: Setup, blocks: int) -> int | None:
     """
     if not setup.rules.mamba_limit_refused or not setup.capture_sizes:
         return None
+    if dict(setup.args.compilation_config or ()).get("cudagraph_mode") in ("PIECEWISE", "piecewise"):
+        return None
     if not any(isinstance(layer, RecurrentState) for layer in setup.model.cache_layers):
         return None
     return blocks

@@ -67,12 +67,13 @@ def _about_fit(best: Candidate, question: Question) -> Iterator[Finding]:
     evaluation = best.evaluation
     memory = evaluation.numbers.memory
     if evaluation.refusal:
+        missing = f"{format_gib(max(evaluation.shortfall_bytes, 0))} missing per GPU"
+        if evaluation.refusal == "max-num-seqs":
+            missing = f"max_num_seqs {evaluation.setup.max_num_seqs:,}, {evaluation.kv_cache.num_gpu_blocks:,} blocks"
         yield Finding(
             code=f"does-not-fit-{evaluation.refusal}",
             severity="error",
-            message=(
-                f"{_REFUSALS[evaluation.refusal]} ({format_gib(max(evaluation.shortfall_bytes, 0))} missing per GPU)"
-            ),
+            message=f"{_REFUSALS[evaluation.refusal]} ({missing})",
             hint=(
                 "free the GPU, or lower gpu_memory_utilization"
                 if evaluation.refusal == "not-free"

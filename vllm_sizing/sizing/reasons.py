@@ -60,7 +60,9 @@ def _tensor(best: Candidate, considered: list[Candidate], question: Question) ->
         return f"kept; {share} of weights on each GPU", USER
     if question.cluster.total_gpus == 1:
         return f"one GPU holds all {share} of weights", "the cluster"
-    text = f"{question.model.num_attention_heads} heads divide by {size}; {share} of weights on each GPU"
+    heads = question.model.num_attention_heads
+    text = f"{share} of weights on each GPU"
+    text = f"{heads} heads divide by {size}; {text}" if heads else text
     others = [candidate for candidate in considered if candidate is not best and candidate.evaluation.fits]
     if best.performance is not None and len(considered) > 1:
         text += f"; {best.performance.output_tokens_per_s.mid:,.0f} output tokens/s"
