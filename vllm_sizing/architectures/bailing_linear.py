@@ -84,6 +84,7 @@ def _add_linear_attention(builder: Builder, name: str, stack: Stack, *, layers: 
     builder.linear(f"{name}.g_proj", hidden, inner, layers=layers)
     builder.linear(f"{name}.dense", inner, hidden, shard=ROW, layers=layers, bias=bias)
     builder.norm(f"{name}.g_norm", inner, layers=layers, shard=COLUMN)
+    builder.parameter(f"{name}.slope_rate", heads, layers=layers, dtype="float32", role="buffer")
     add_rope(builder, name, stack, head_size=size, layers=layers)
     state = StateTensor(columns=(Part(heads),), depth=size * size)
     builder.cache_layers.append(RecurrentState(layers=layers, kind="linear_attention", states=(state,)))

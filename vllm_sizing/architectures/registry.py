@@ -90,7 +90,6 @@ _MODULES = {
         "ModernBertForTokenClassification", "ModernBertModel", "ModernVBertModel",
     ),
     "muse_glimmer": ("MuseGlimmerForConditionalGeneration",),
-    "nemotron_h": ("NemotronHForCausalLM",),
     "nemotron_h": ("NemotronHForCausalLM", "NemotronHPuzzleForCausalLM"),
     "pooling": (
         "GPT2ForSequenceClassification", "InternLM2ForRewardModel",
