@@ -143,6 +143,7 @@ def add_merger(
     up: str = "linear_fc1",
     down: str = "linear_fc2",
     norm_bias: bool = True,
+    quantized: bool = True,
 ) -> None:
     """
     Neighbouring patches become one embedding.
@@ -152,8 +153,8 @@ def add_merger(
     """
     whole = width * merge**2
     tower.norm(f"{name}.{norm}", whole if shuffled else width, bias=norm_bias)
-    tower.linear(f"{name}.{up}", whole, whole, bias=True)
-    tower.linear(f"{name}.{down}", whole, out, shard=ROW, bias=True)
+    tower.linear(f"{name}.{up}", whole, whole, bias=True, quantized=quantized)
+    tower.linear(f"{name}.{down}", whole, out, shard=ROW, bias=True, quantized=quantized)
 
 
 def add_frames(

@@ -38,6 +38,7 @@ _MODULES = {
         "TeleFLMForCausalLM",
     ),
     "embedding_gemma2": ("EmbeddingGemma2Model",),
+    "ernie_vision": ("Ernie4_5_VLMoeForConditionalGeneration",),
     "ernie_moe": ("Ernie4_5_MoeForCausalLM",),
     "exaone_moe": ("ExaoneMoEForCausalLM", "ExaoneMoeForCausalLM"),
     "falcon_h1": ("FalconH1ForCausalLM",),
@@ -91,6 +92,11 @@ _MODULES = {
     ),
     "muse_glimmer": ("MuseGlimmerForConditionalGeneration",),
     "nemotron_h": ("NemotronHForCausalLM", "NemotronHPuzzleForCausalLM"),
+    "navit": (
+        "DotsOCRForCausalLM", "KeyeForConditionalGeneration", "KeyeVL1_5ForConditionalGeneration",
+        "PaddleOCRVLForConditionalGeneration",
+    ),
+    "nemotron_h": ("NemotronHForCausalLM",),
     "pooling": (
         "GPT2ForSequenceClassification", "InternLM2ForRewardModel",
         "JinaEmbeddingsV5Model", "JinaForRanking", "LlamaBidirectionalForSequenceClassification",

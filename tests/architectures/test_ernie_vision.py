@@ -1,0 +1,12 @@
+"""
+ERNIE 4.5-VL, against what vLLM allocates.
+"""
+
+import pytest
+
+from tests.architectures.recorded import cases, check
+
+
+@pytest.mark.parametrize(("config", "fact"), cases("ernie_vision"))
+def test_bytes_and_cache_are_those_of_vllm(config, fact):
+    check(config, fact)

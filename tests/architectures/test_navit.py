@@ -1,0 +1,12 @@
+"""
+dots.ocr, Keye-VL, PaddleOCR-VL and OpenCUA, against what vLLM allocates.
+"""
+
+import pytest
+
+from tests.architectures.recorded import cases, check
+
+
+@pytest.mark.parametrize(("config", "fact"), cases("navit"))
+def test_bytes_and_cache_are_those_of_vllm(config, fact):
+    check(config, fact)
