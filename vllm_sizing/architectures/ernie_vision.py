@@ -58,7 +58,7 @@ def build(checkpoint: Checkpoint) -> ModelSpec:
     add_norms(builder, layer, stack.hidden, *TWO_NORMS, layers=stack.layers)
     vision = (config.section("vision_config") or Config({}, "vision_config")).over(_VISION)
     vit = read_vit(vision, hidden="embed_dim", heads="num_heads", layers="depth", ratio="mlp_ratio")
-    with open_tower(builder, data_parallel=False) as tower:
+    with open_tower(builder, data_parallel=False, lora=True) as tower:
         _add_tower(tower, vision, vit)
         _add_resampler(tower, config, stack)
     _add_image_ids(builder, config)
@@ -127,12 +127,15 @@ def _pair(text: Config, key: str, *, default: int | None = None) -> tuple[int, i
 def _add_tower(tower: Builder, vision: Config, vit: Vit) -> None:
     name, patch = "vision_model", square(vision, "patch_size")
     channels = vision.required("in_channels", maximum=2**10)
-    tower.linear(f"{name}.patch_embed.proj", channels * patch**2, vit.hidden, shard=REPLICATED, quantized=False)
+    tower.linear(
+        f"{name}.patch_embed.proj", channels * patch**2, vit.hidden, shard=REPLICATED, quantized=False, lora=False
+    )
     half = vit.head_size // 2
     tower.parameter(f"{name}.rotary_pos_emb.inv_freq", max(1, (half + 1) // 2), dtype="float32", role="buffer")
     add_vit_layers(
-        tower, f"{name}.blocks.*", vit, attention="attn", qkv="qkv", fused=(), output="proj", norms=("norm1", "norm2")
-    )
+        tower, f"{name}.blocks.*", vit,
+        attention="attn", qkv="qkv", fused=(), output="proj", norms=("norm1", "norm2"), qkv_lora=False,
+    )  # fmt: skip
     tower.norm(f"{name}.ln", vit.hidden, bias=True)
 
 

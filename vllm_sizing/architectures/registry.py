@@ -96,7 +96,6 @@ _MODULES = {
         "DotsOCRForCausalLM", "KeyeForConditionalGeneration", "KeyeVL1_5ForConditionalGeneration",
         "PaddleOCRVLForConditionalGeneration",
     ),
-    "nemotron_h": ("NemotronHForCausalLM",),
     "pooling": (
         "GPT2ForSequenceClassification", "InternLM2ForRewardModel",
         "JinaEmbeddingsV5Model", "JinaForRanking", "LlamaBidirectionalForSequenceClassification",

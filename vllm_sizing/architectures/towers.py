@@ -136,6 +136,7 @@ def add_vit_layers(
     mlp_quantized: bool | None = None,
     divided: bool = True,
     kv_heads: int = 0,
+    qkv_lora: bool = True,
 ) -> None:
     """
     Attention, MLP and two norms of every layer.
@@ -150,6 +151,8 @@ def add_vit_layers(
         divided: False: the class divides nothing.
 
         kv_heads: Where they are fewer than the heads.
+
+        qkv_lora: The class lists the parts of the projection to q, k and v, if LoRA wraps the tower.
     """
     layers = tuple(range(vit.num_layers if num_layers is None else num_layers))
     if not layers:
@@ -163,7 +166,7 @@ def add_vit_layers(
     inside = f"{layer}.{attention}." if attention else f"{layer}."
     tower.linear(
         f"{inside}{qkv}", hidden, parts,
-        bias=bias if qkv_bias is None else qkv_bias, fused=fused, **column, **common,
+        bias=bias if qkv_bias is None else qkv_bias, fused=fused, lora=qkv_lora, **column, **common,
     )  # fmt: skip
     tower.linear(f"{inside}{output}", hidden, hidden, bias=bias, **row, **common)
     if mlp_quantized is not None:

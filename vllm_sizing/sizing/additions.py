@@ -135,10 +135,10 @@ def _head_has_slots(model: ModelSpec) -> bool:
 
 def _expert_switches(model: ModelSpec, layout: Layout, slots: int) -> int:
     """
-    Which adapters are on, in every layer with experts: ``lora/layers/fused_moe.py:adapter_enabled``.
+    Which adapters are on, for each layer's experts: ``lora/layers/fused_moe.py:adapter_enabled``.
     """
-    layers = {at for tensor in model.tensors if tensor.role == "experts" and tensor.lora for at in tensor.layers}
-    return ceil_div(4 * (slots + 1) * len(layers), layout.pipeline)
+    ups = (tensor for tensor in model.tensors if tensor.role == "experts" and tensor.lora and tensor.shard.axis == 1)
+    return ceil_div(4 * (slots + 1) * sum(len(tensor.layers) for tensor in ups), layout.pipeline)
 
 
 @lru_cache(maxsize=256)
