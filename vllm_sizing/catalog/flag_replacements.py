@@ -142,12 +142,6 @@ _REPLACED: dict[str, Callable[[Sequence[str]], Words | None]] = {
     "--rope-scaling": _rope,
     "--rope-theta": _same(("--hf-overrides.rope_parameters.rope_theta",)),
     "--guided-decoding-backend": _same(("--structured-outputs-config.backend",)),
-    "--guided-decoding-disable-any-whitespace": _same(
-        ("--structured-outputs-config.disable_any_whitespace", "true"), 0
-    ),
-    "--guided-decoding-disable-additional-properties": _same(
-        ("--structured-outputs-config.disable_additional_properties", "true"), 0
-    ),
     "--override-pooler-config": _same(("--pooler-config",)),
     "--disable-mm-preprocessor-cache": _same(("--mm-processor-cache-gb", "0"), 0),
     "--enable-multimodal-encoder-data-parallel": _same(("--mm-encoder-tp-mode", "data"), 0),

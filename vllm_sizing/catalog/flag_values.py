@@ -21,6 +21,13 @@ if TYPE_CHECKING:
     from vllm_sizing.catalog.flags import Flag, Release
 
 MANY = ("ints", "texts", "loras")
+# vLLM 0.33 config/compilation.py:PassConfig; its parser refuses other keys.
+_PASSES = (
+    "fuse_norm_quant", "fuse_act_quant", "fuse_attn_quant", "eliminate_noops", "fuse_allreduce_rms",
+    "enable_qk_norm_rope_fusion", "fuse_rope_kvcache_cat_mla", "fuse_act_padding", "fuse_mla_dual_rms_norm",
+    "fuse_rope_kvcache", "fuse_qk_norm_rope_kvcache", "rope_kvcache_fusion_max_token_num",
+    "fi_allreduce_fusion_max_size_mb",
+)  # fmt: skip
 
 _AUTO_SINCE: Release = (0, 14, 0)
 _STRING = re.compile(r'("(?:[^"\\]|\\.)*")')
@@ -65,12 +72,21 @@ def check_value(flag: Flag, value: Any, release: Release) -> None:
             message = f"{flag.dest} is {quote(value)}; vLLM 0.33.0 allows {_list(flag.values)}"
             raise UnsupportedError(message, field=flag.dest, value=value)
         return
-    unknown = sorted(set(dict(value)) - set(flag.values))
+    _check_keys(flag, dict(value), flag.values, flag.dest)
+    if flag.dest == "compilation_config":
+        passes = dict(value).get("pass_config")
+        _check_keys(
+            flag, dict(passes) if isinstance(passes, (dict, tuple)) else {}, _PASSES, f"{flag.dest}.pass_config"
+        )
+
+
+def _check_keys(flag: Flag, value: dict[str, Any], known: tuple[str, ...], where: str) -> None:
+    unknown = sorted(set(value) - set(known))
     if unknown:
         from difflib import get_close_matches
 
-        near = get_close_matches(unknown[0][:80], flag.values, n=2) or flag.values
-        message = f"{flag.dest} has no key {quote(unknown[0])} in vLLM 0.33.0; it has {_list(near)}"
+        near = get_close_matches(unknown[0][:80], known, n=2) or known
+        message = f"{where} has no key {quote(unknown[0])} in vLLM 0.33.0; it has {_list(near)}"
         raise UnsupportedError(message, field=flag.dest, value=unknown[0])
 
 

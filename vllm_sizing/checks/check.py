@@ -12,6 +12,7 @@ from vllm_sizing.checks.environment import about_documents
 from vllm_sizing.checks.kubernetes import about_objects
 from vllm_sizing.checks.needs import Needs, needs_of
 from vllm_sizing.checks.server import Wanted, check_server
+from vllm_sizing.errors import SourceError
 from vllm_sizing.sources.launches import parse_launches, read_text
 from vllm_sizing.sources.start_log import parse_log
 from vllm_sizing.specs.check import CheckFinding, CheckReport, ServerCheck
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from vllm_sizing.specs.model import ModelSpec
 
 _MOST_SERVERS = 200
+_MOST_WORDS = 10_000
 
 
 def check(
@@ -115,6 +117,10 @@ def check_text(
     )
     where = "standard input" if source == "-" else repr(source)
     sheet = parse_launches(text, where=where)
+    words = sum(len(launch.words) for launch in sheet.launches)
+    if words > _MOST_WORDS:
+        message = f"{where} has {words:,} words of commands; at most {_MOST_WORDS:,} are checked: give a part of it"
+        raise SourceError(message, source=source)
     servers = tuple(check_server(launch, wanted) for launch in sheet.launches[:_MOST_SERVERS])
     found: list[CheckFinding] = [*sheet.findings, *about_documents(sheet.documents)]
     found += about_objects(

@@ -96,8 +96,9 @@ def read_command(launch: Launch, table: FlagTable) -> ReadCommand:
     values = {part.dest: part.use.value for part in rest if part.use is not None}
     lines = {part.dest: part.line for part in reversed(rest)} | {"model": model.line if model else launch.line}
     found += _remarks(name, args, values, lines, table)
-    first = [model.text] if model is not None else []
-    return ReadCommand(name, args, values, lines, tuple(found), tuple([*first, *shown] if args is not None else ()))
+    complete = args is not None and (model is not None or "config" in values)
+    corrected = [*([model.text] if model is not None else []), *shown] if complete else []
+    return ReadCommand(name, args, values, lines, tuple(found), tuple(corrected))
 
 
 def _model(
@@ -107,7 +108,7 @@ def _model(
     The model's word, the parts without it, and what is wrong with how it is named.
     """
     by_flag = [part for part in parts if part.dest == "model" and len(part.words) == 2]
-    inline = [part for part in parts if part.dest == "model" and len(part.words) == 1 and part.use is not None]
+    inline = [part for part in parts if part.dest == "model" and "=" in part.words[0].text]
     loose = [part for part in parts if part.positional]
     rest = [part for part in parts if part not in (*by_flag, *inline, *loose)]
     found: list[CheckFinding] = []
@@ -123,7 +124,22 @@ def _model(
             word, loose = loose[0].words[0], loose[1:]
     elif word is None and loose:
         word, loose = loose[0].words[0], loose[1:]
+        named = any(part.dest == "served_model_name" for part in parts)
+        if named and parts[0].dest and not any(part.dest == "config" for part in parts):
+            message = "with served_model_name vLLM wants the model as the first word"
+            hint = f"begin with {word.text}"
+            found.append(finding("refused", message, line=word.line, hint=hint))
+    elif given and launch.program != "module":
+        message = "the model is given with --model, which is on the way out"
+        hint = "give it as the first word"
+        found.append(finding("deprecated-flag", message, line=given[-1].line, hint=hint, severity="info"))
     for part in loose:
+        if unknown := part.words[0].unknown:
+            message = f"{unknown} is only known when the command runs; what it adds is not taken into account"
+            hint = "put its words in its place"
+            found.append(finding("unknown-word", message, line=part.line, hint=hint))
+            rest.append(part)
+            continue
         message = f"{quote(part.words[0].text)} belongs to no flag"
         message += f", and the model is already {quote(word.text)}" if word else ""
         hint = "a switch takes no value; flag and value are two words"

@@ -27,7 +27,8 @@ _SECRET_NAME = re.compile(r"TOKEN|API_?KEY|SECRET|PASSWORD|PASSWD|CREDENTIAL|ACC
 _NO_SECRET = re.compile(r"TOKENIZERS?_|_TOKENS|MAX_TOKEN|_PATH$|_FILE$|TOKENIZER", re.IGNORECASE)
 _SECRET = re.compile(r"hf_[A-Za-z0-9]{16,}|sk-[A-Za-z0-9_-]{16,}|-----BEGIN [A-Z ]*PRIVATE KEY")
 _PLACEHOLDER = re.compile(
-    r"|<.*>|\$.*|(?:your|my|change|replace|insert|xxx|\.\.\.|todo|none|null|dummy|empty).*", re.IGNORECASE
+    r"|<.*>|hf_.|\$.*|(?:your|my|change|replace|insert|xxx|\.\.\.|todo|none|null|dummy|empty).*",
+    re.IGNORECASE,
 )
 # A release that surely does not read it any more, and what took its place: vLLM's envs.py of 0.11.2, 0.16 and 0.33.
 _DEAD: dict[str, tuple[Release, str]] = {
@@ -123,7 +124,7 @@ def is_secret(name: str, value: str) -> bool:
     False
     """
     if _SECRET.search(value):
-        return True
+        return not re.fullmatch(r"(?:hf_|sk-)(.)\1*", value.strip())  # hf_xxxxxxxx
     named = _SECRET_NAME.search(name) and not _NO_SECRET.search(name)
     return bool(named) and not _PLACEHOLDER.fullmatch(value.strip())
 

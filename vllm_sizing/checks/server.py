@@ -93,8 +93,7 @@ def check_server(launch: Launch, wanted: Wanted) -> ServerCheck:
                 answer = _plan(model, gpu, read.args, layout, version, wanted)
                 found += _of_plan(answer, read)
             except SizingError as error:
-                line = read.lines.get(getattr(error, "field", ""), launch.line)
-                found.append(finding("refused", error.message, line=line))
+                found.append(_refused(error, launch, read))
         found += about_gpus(launch, layout.used, layout.given, layout.nodes)
     found += _about_place(launch, read, answer, layout, table.release)
     measured: tuple[Measured, ...] = ()
@@ -229,6 +228,16 @@ def _plan(model: ModelSpec, gpu: GpuSpec, args: EngineArgs, layout: _Layout, ver
         policy=wanted.policy,
         vllm_version=version,
     )
+
+
+def _refused(error: SizingError, launch: Launch, read: ReadCommand) -> CheckFinding:
+    name = getattr(error, "field", "")
+    line = read.lines.get(name, launch.line)
+    longer = any(item.name == "VLLM_ALLOW_LONG_MAX_MODEL_LEN" and item.value == "1" for item in launch.environment)
+    if name == "max_model_len" and longer:
+        message = "VLLM_ALLOW_LONG_MAX_MODEL_LEN lets max_model_len exceed what config.json says, which no plan does"
+        return finding("flag-not-modelled", message, line=line)
+    return finding("refused", error.message, line=line)
 
 
 def _of_plan(answer: Plan, read: ReadCommand) -> Iterator[CheckFinding]:

@@ -131,10 +131,12 @@ def _part(word: Word, following: Sequence[Word], table: FlagTable) -> Part:
         return _gone(word, following, table, error)
     except InvalidValueError as error:
         return Part((word,), corrected=(), findings=(finding("value-refused", error.message, line=word.line),))
-    words = (word, *following[: _arity(flag, word.text, following)])
+    words = (word, *following[: _arity(flag, word.text, following, table)])
     if any(item.unknown for item in words):
         return _unknown(words, flag)
     texts = [item.text for item in words]
+    if flag.dest == "model" and (len(texts) > 1 or "=" in word.text):
+        return Part(words, "model", None, tuple(texts))
     problem: str | None
     code = "value-refused"
     uses: list[Use] = []
@@ -150,6 +152,7 @@ def _part(word: Word, following: Sequence[Word], table: FlagTable) -> Part:
         return Part(words, flag.dest, uses[0], corrected, tuple(_remarks(texts, table, word.line)))
     values = [word.text.partition("=")[2]] if "=" in word.text else texts[1:]
     replaced = replace_value(flag, values, table.release)
+    replaced = None if replaced == (flag.name, *values) else replaced
     return Part(words, flag.dest, None, replaced, (finding(code, problem, line=word.line, hint=_write(replaced)),))
 
 
@@ -166,11 +169,15 @@ def _flag(text: str, table: FlagTable) -> Flag:
     if key.startswith("--"):
         name, _, _ = key.partition(".")
         return table.find(name.replace("_", "-"))[0]
-    # -tp2 is refused as vLLM refuses it; -q=awq and -q awq are not.
-    return table.find(key if key in table.spellings else key.partition(".")[0])[0]
+    dotted, _, _ = key.partition(".")
+    if dotted in table.spellings:
+        return table.find(dotted)[0]
+    if text[:2] in table.spellings:
+        return table.find(text[:2])[0]  # -q=awq and -qawq; -tp2 is refused, as vLLM refuses it.
+    return table.find(key)[0]
 
 
-def _arity(flag: Flag, text: str, following: Sequence[Word]) -> int:
+def _arity(flag: Flag, text: str, following: Sequence[Word], table: FlagTable) -> int:
     """
     How many of the words behind it belong to a flag.
     """
@@ -179,7 +186,7 @@ def _arity(flag: Flag, text: str, following: Sequence[Word]) -> int:
     if flag.kind in ("switch", "set"):
         # A truth value behind a switch is a mistake that people make; the model is not.
         return 1 if following and following[0].text.lower() in ("true", "false") and "=" not in text else 0
-    if "=" in text:
+    if "=" in text or (text[1] != "-" and text.partition(".")[0] not in table.spellings):  # -n2
         return 0
     return len(following) if flag.kind in MANY else 1
 
@@ -241,7 +248,7 @@ def _gone(word: Word, following: Sequence[Word], table: FlagTable, error: Unsupp
     if history is None:
         return _never_known(word, following, equals, error)
     flag = history.flag
-    values = [value] if equals else [item.text for item in following[: _arity(flag, word.text, following)]]
+    values = [value] if equals else [item.text for item in following[: _arity(flag, name, following, table)]]
     words = (word, *following[: 0 if equals else len(values)])
     code = "removed-flag"
     corrected: tuple[str, ...] | None

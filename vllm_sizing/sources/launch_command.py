@@ -160,7 +160,7 @@ def _container(words: Sequence[Word], environment: tuple[Variable, ...], name: s
         if not inner:
             return None
         served, called, wrapped = (0, inner[0].program), list(inner[0].words), True
-    if served is None and "vllm" not in image.text.lower():
+    if served is None and (entrypoint is not None or "vllm" not in image.text.lower()):
         return None
     first, program = served or (0, "image")
     given = _environment(options, {variable.name: variable for variable in environment})

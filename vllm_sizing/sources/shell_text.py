@@ -104,7 +104,10 @@ class _Script:
             token = tokens[at]
             if token.kind == "word":
                 array = _ASSIGNMENT.fullmatch(token.bare) if token.bare.endswith("=") else None
-                if array and at + 1 < len(tokens) and tokens[at + 1].text == "(" and not line:
+                opens = at + 1 < len(tokens) and tokens[at + 1].kind == "end" and tokens[at + 1].text == "("
+                if array and opens and all(word.bare in _OPENS for word in line):
+                    self._command(line)
+                    line = []
                     at = self._array(array[1], array[2] == "+", tokens, at + 2)
                     continue
                 line.append(token)

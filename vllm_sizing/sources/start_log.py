@@ -21,7 +21,7 @@ _LINES = {
     "kv_cache_memory": re.compile(rf"Available KV cache memory: {_NUMBER} GiB"),
     "kv_cache_tokens": re.compile(rf"KV cache size: {_NUMBER} tokens"),
     "max_concurrency": re.compile(rf"Maximum concurrency for {_NUMBER} tokens per request: {_NUMBER}x"),
-    "cuda_graphs": re.compile(rf"Graph capturing finished in {_NUMBER} secs?, took {_NUMBER} GiB"),
+    "cuda_graphs": re.compile(rf"Graph capturing finished in \S{{1,20}} secs?, took {_NUMBER} GiB"),
     "cuda_graph_estimate": re.compile(rf"[Ee]stimated CUDA graph memory: {_NUMBER} GiB"),
     "blocks": re.compile(rf"# (?:GPU|cuda) blocks: {_NUMBER}"),
 }
@@ -33,7 +33,7 @@ _VERSION = re.compile(
 _ARGUMENTS = re.compile(r"non-default args: (\{.*\})")
 _FAILURES = (
     re.compile(r"(No available memory for the cache blocks[^.]*)"),
-    re.compile(r"(To serve at least one request with the model's max seq len[^.]*?needed[^.]*\.[0-9]+[^.]*)"),
+    re.compile(r"(To serve at least one request with .{1,400}?)(?:\. |$)"),
     re.compile(r"(Free memory on device[^.]*\.[0-9]+[^.]*)"),
     re.compile(r"((?:torch\.)?(?:cuda\.)?OutOfMemoryError: CUDA out of memory[^.]*)"),
     re.compile(r"(max_num_seqs \([0-9]+\) exceeds available Mamba cache blocks[^.]*)"),

@@ -151,7 +151,8 @@ def parse_nodes(text: str, *, where: str = "the file", first_line: int = 1) -> l
     try:
         roots: list[yaml.Node | None] = list(yaml.compose_all(text, Loader=yaml.SafeLoader))
         reader = _Reader(where, first_line)
-        return [reader.node(root, ()) for root in roots if root is not None]
+        nodes = [reader.node(root, ()) for root in roots if root is not None]
+        return [node for node in nodes if node.value is not None]
     except yaml.MarkedYAMLError as error:
         line = f" in line {error.problem_mark.line + first_line}" if error.problem_mark else ""
         message = f"{where} is not usable YAML: {error.problem}{line}; correct it there"
