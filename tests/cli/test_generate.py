@@ -39,7 +39,7 @@ def test_the_default_is_script_plan_and_profile(run):
         (["--emit", "all"], ALL),
         (["--emit", "command"], {"command.txt"}),
         (["--emit", "command, json"], {"command.txt", "plan.json"}),
-        (["--emit", "command", "--emit", "report,command"], {"command.txt", "report.txt"}),
+        (["--emit", "command", "--emit", "report,command"], {"command.txt", "report.md"}),
         (["--emit", "all,json"], ALL),
     ],
 )
@@ -57,7 +57,7 @@ def test_the_files_are_what_the_renderers_give(run):
     assert Path("out/command.txt").read_bytes() == vs.render.command(plan).encode()
     assert Path("out/serve.sh").read_bytes() == vs.render.script(plan).encode()
     assert Path("out/plan.json").read_bytes() == vs.render.json(plan).encode()
-    assert Path("out/report.txt").read_bytes() == vs.to_text(plan).encode()
+    assert Path("out/report.md").read_bytes() == vs.render.markdown(plan).encode()
     assert read_profile("out/profile.yaml") == vs.PlanRequest(model=WORDS[0], gpu="h100-sxm", num_gpus=2)
 
 

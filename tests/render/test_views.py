@@ -18,7 +18,7 @@ from vllm_sizing.specs.engine import EngineArgs
 pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="no bash to run scripts")
 
 # They show a plan, or ask a server that runs.
-NO_ARGUMENTS = {"smoke-test", "bench", "json", "report", "html"}
+NO_ARGUMENTS = {"smoke-test", "bench", "json", "report", "html", "keda", "podmonitor", "alerts", "download"}
 PLANS = {
     **matrix.hostile(),
     **{name: plan for number, (name, plan) in enumerate(matrix.newest().items()) if number % 31 == 0},

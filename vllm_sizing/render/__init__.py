@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from vllm_sizing.render.config import config as config
     from vllm_sizing.render.console import to_text as to_text
     from vllm_sizing.render.docker import docker as docker
+    from vllm_sizing.render.download import download as download
     from vllm_sizing.render.helm import helm as helm
     from vllm_sizing.render.html import fragment as html
     from vllm_sizing.render.json import json as json
+    from vllm_sizing.render.keda import keda as keda
     from vllm_sizing.render.kserve import kserve as kserve
     from vllm_sizing.render.kuberay import kuberay as kuberay
     from vllm_sizing.render.kubernetes import kubernetes as kubernetes
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
     from vllm_sizing.render.llm_d import llm_d as llm_d
     from vllm_sizing.render.log_lines import log_lines as log_lines
     from vllm_sizing.render.lws import lws as lws
+    from vllm_sizing.render.markdown import markdown as markdown
+    from vllm_sizing.render.prometheus import alerts as alerts
+    from vllm_sizing.render.prometheus import podmonitor as podmonitor
     from vllm_sizing.render.quadlet import quadlet as quadlet
     from vllm_sizing.render.sarif import sarif as sarif
     from vllm_sizing.render.script import script as script
@@ -40,6 +45,7 @@ if TYPE_CHECKING:
     from vllm_sizing.render.systemd import systemd as systemd
 
 _RENDERERS = {
+    "alerts": ("prometheus", "alerts"),
     "bench": ("bench", "bench"),
     "check_console": ("check_console", "check_console"),
     "check_json": ("check_json", "check_json"),
@@ -47,9 +53,11 @@ _RENDERERS = {
     "compose": ("compose", "compose"),
     "config": ("config", "config"),
     "docker": ("docker", "docker"),
+    "download": ("download", "download"),
     "helm": ("helm", "helm"),
     "html": ("html", "fragment"),
     "json": ("json", "json"),
+    "keda": ("keda", "keda"),
     "kserve": ("kserve", "kserve"),
     "kuberay": ("kuberay", "kuberay"),
     "kubernetes": ("kubernetes", "kubernetes"),
@@ -57,6 +65,8 @@ _RENDERERS = {
     "llm_d": ("llm_d", "llm_d"),
     "log_lines": ("log_lines", "log_lines"),
     "lws": ("lws", "lws"),
+    "markdown": ("markdown", "markdown"),
+    "podmonitor": ("prometheus", "podmonitor"),
     "quadlet": ("quadlet", "quadlet"),
     "sarif": ("sarif", "sarif"),
     "script": ("script", "script"),
@@ -70,6 +80,7 @@ _RENDERERS = {
 }
 
 __all__ = [
+    "alerts",
     "bench",
     "check_console",
     "check_json",
@@ -77,9 +88,11 @@ __all__ = [
     "compose",
     "config",
     "docker",
+    "download",
     "helm",
     "html",
     "json",
+    "keda",
     "kserve",
     "kuberay",
     "kubernetes",
@@ -87,6 +100,8 @@ __all__ = [
     "llm_d",
     "log_lines",
     "lws",
+    "markdown",
+    "podmonitor",
     "quadlet",
     "sarif",
     "script",

@@ -59,6 +59,10 @@ ARTIFACTS = {
     "compose": Artifact("compose.yaml", "compose.compose", "Docker Compose"),
     "kubernetes": Artifact("kubernetes.yaml", "kubernetes.kubernetes", "Deployment, Service and what belongs to them"),
     "kustomize": Artifact("kustomization.yaml", "kustomize.kustomize", "a Kustomize base", beside=("kubernetes.yaml",)),
+    "keda": Artifact("scaledobject.yaml", "keda.keda", "KEDA adds and removes servers"),
+    "podmonitor": Artifact("podmonitor.yaml", "prometheus.podmonitor", "Prometheus reads the servers"),
+    "alerts": Artifact("prometheusrule.yaml", "prometheus.alerts", "Prometheus warns"),
+    "download": Artifact("download-job.yaml", "download.download", "a Job that fetches the weights first"),
     "helm": Artifact("production-stack.yaml", "helm.helm", "values of vLLM's production-stack"),
     "llm-d": Artifact("llm-d.yaml", "llm_d.llm_d", "values of llm-d's modelservice"),
     "kserve": Artifact("inferenceservice.yaml", "kserve.kserve", "KServe", beside=("llminferenceservice.yaml",)),
@@ -71,5 +75,5 @@ ARTIFACTS = {
     "smoke-test": Artifact("smoke-test.sh", "smoke_test.smoke_test", "tries the running server", executable=True),
     "bench": Artifact("bench.sh", "bench.bench", "measures the running server", executable=True),
     "json": Artifact("plan.json", "json.json", "the plan for programs"),
-    "report": Artifact("report.txt", "console.to_text", "the report that plan prints"),
+    "report": Artifact("report.md", "markdown.markdown", "the report in Markdown"),
 }

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vllm_sizing.errors import UnsupportedError
-from vllm_sizing.render.deployment import deployment
+from vllm_sizing.render.deployment import deployment, plan_notes
 from vllm_sizing.render.report import figure
 from vllm_sizing.render.shell import bash_array, bash_script
 from vllm_sizing.specs.serving import resolve_serving
@@ -39,7 +39,7 @@ def bench(plan: Plan) -> str:
         "",
         *_expected(plan),
         "",
-        *wanted.notes[:4],
+        *plan_notes(plan),
     )
     return bash_script(
         head,

@@ -12,6 +12,8 @@ from vllm_sizing.render.nodes import count_nodes, node_words
 if TYPE_CHECKING:
     from vllm_sizing.specs.plan import Plan
 
+DOES_NOT_FIT = "WARNING: the plan does not fit; this server will not start."
+
 
 def command(plan: Plan) -> str:
     r"""
@@ -25,7 +27,8 @@ def command(plan: Plan) -> str:
         InvalidValueError: The model's name cannot stand on a command line.
     """
     model = to_shell([model_word(plan.model.name)])
-    return " \\\n  ".join([f"vllm serve {model}", *shell_arguments(plan)]) + "\n"
+    warning = "" if plan.fits else f"# {DOES_NOT_FIT}\n"
+    return warning + " \\\n  ".join([f"vllm serve {model}", *shell_arguments(plan)]) + "\n"
 
 
 def shell_arguments(plan: Plan) -> list[str]:

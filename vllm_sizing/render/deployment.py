@@ -17,6 +17,7 @@ import attrs
 from vllm_sizing.catalog.flags import flag_table
 from vllm_sizing.errors import UnsupportedError
 from vllm_sizing.render.argv import extra_settings, is_folder, model_word, pinned, plan_argv
+from vllm_sizing.render.command import DOES_NOT_FIT
 from vllm_sizing.render.drain import drain
 from vllm_sizing.render.nodes import count_nodes
 from vllm_sizing.units import GB, GIB, ceil_div, format_gib
@@ -32,7 +33,7 @@ UID = 2000
 PRE_STOP_S = 15
 ANY_NODES = ("command", "script", "config", "slurm")
 
-_DOWNLOAD_BYTES_PER_S = GB // 8  # 1 Gbit/s
+DOWNLOAD_BYTES_PER_S = GB // 8  # 1 Gbit/s
 _LOAD_BYTES_PER_S = GB  # a network disk or one SATA SSD
 _WARM_UP_S = 300  # compilation, profiling and graph capture; measured starts took 1 to 5 minutes
 _EAGER_WARM_UP_S = 60
@@ -267,7 +268,7 @@ def _measured(plan: Plan, model: str, settings: dict[str, Any], *, num_nodes: in
 
 
 def _start(checkpoint: int, *, folder: bool, eager: bool) -> tuple[int, str]:
-    download = 0 if folder else ceil_div(checkpoint, _DOWNLOAD_BYTES_PER_S)
+    download = 0 if folder else ceil_div(checkpoint, DOWNLOAD_BYTES_PER_S)
     load = ceil_div(checkpoint, _LOAD_BYTES_PER_S)
     warm_up = _EAGER_WARM_UP_S if eager else _WARM_UP_S
     seconds = max(_LEAST_START_S, ceil((download + load + warm_up) * 0.15) * 10)
@@ -308,7 +309,7 @@ def plan_notes(plan: Plan) -> tuple[str, ...]:
     word, reason = verdict(plan)
     warnings = []
     if not plan.fits:
-        warnings.append("WARNING: the plan does not fit; this server will not start.")
+        warnings.append(DOES_NOT_FIT)
     if plan.engine_args.trust_remote_code:
         warnings.append("WARNING: trust_remote_code runs code that the model's repository brings.")
     if not pinned(plan) and not is_folder(plan.model.name):

@@ -25,6 +25,7 @@ SCRATCH_GIB = 10  # logs, and what compilers leave outside the cache
 # Labels hold 63 characters of few kinds; the model's whole name is an annotation.
 MODEL_ANNOTATION = "vllm-sizing/model"
 _APP = "app.kubernetes.io/name"
+ROLE = "vllm-sizing/role"
 
 
 def kubernetes(plan: Plan, *, target: str = "kubernetes") -> str:
@@ -84,6 +85,13 @@ def metadata(wanted: Deployment, *, name: str | None = "") -> dict[str, Any]:
         "labels": {_APP: wanted.name},
         "annotations": {MODEL_ANNOTATION: wanted.model},
     }
+
+
+def server_labels(wanted: Deployment) -> dict[str, str]:
+    """
+    The labels of the pods that answer requests: of several nodes, the first.
+    """
+    return {_APP: wanted.name, **({ROLE: "leader"} if wanted.num_nodes > 1 else {})}
 
 
 def claim(wanted: Deployment, mode: str) -> dict[str, Any]:

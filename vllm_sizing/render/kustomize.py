@@ -12,6 +12,11 @@ from vllm_sizing.render.yaml import to_yaml
 if TYPE_CHECKING:
     from vllm_sizing.specs.plan import Plan
 
+_OPTIONS = (
+    "Build: kubectl kustomize .   Apply: kubectl apply --kustomize .",
+    "These may join the resources, if they are written too: scaledobject.yaml, podmonitor.yaml, prometheusrule.yaml.",
+)
+
 
 def kustomize(plan: Plan) -> dict[str, str]:
     """
@@ -27,4 +32,7 @@ def kustomize(plan: Plan) -> dict[str, str]:
         "kind": "Kustomization",
         "resources": ["kubernetes.yaml"],
     }
-    return {"kustomization.yaml": to_yaml(base), "kubernetes.yaml": kubernetes(plan, target="kustomize")}
+    return {
+        "kustomization.yaml": to_yaml(base, comments=_OPTIONS),
+        "kubernetes.yaml": kubernetes(plan, target="kustomize"),
+    }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from vllm_sizing.errors import UnsupportedError
 from vllm_sizing.render.deployment import deployment
-from vllm_sizing.render.kubernetes import USAGE, account, claim, metadata, pod, policy, service
+from vllm_sizing.render.kubernetes import ROLE, USAGE, account, claim, metadata, pod, policy, service
 from vllm_sizing.render.nodes import needs_ray, node_words
 from vllm_sizing.render.yaml import to_yaml
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from vllm_sizing.render.deployment import Deployment
     from vllm_sizing.specs.plan import Plan
 
-_ROLE = "vllm-sizing/role"
 _USAGE = (
     "Needs the LeaderWorkerSet controller and storage that many nodes can write (ReadWriteMany).",
     "A fast network between nodes (RDMA) wants its resource and IPC_LOCK added to both templates.",
@@ -55,7 +54,7 @@ def lws(plan: Plan) -> str:
             "metadata": metadata(wanted),
             "spec": {"replicas": 1, "leaderWorkerTemplate": template},
         },
-        service(wanted, {**metadata(wanted)["labels"], _ROLE: "leader"}),
+        service(wanted, {**metadata(wanted)["labels"], ROLE: "leader"}),
         policy(wanted, group=True),
     )
     return to_yaml(*documents, comments=(*_USAGE, *USAGE, *wanted.notes))
@@ -63,5 +62,5 @@ def lws(plan: Plan) -> str:
 
 def _template(wanted: Deployment, role: str, words: tuple[str, ...]) -> dict[str, Any]:
     named = metadata(wanted, name=None)
-    named["labels"][_ROLE] = role
+    named["labels"][ROLE] = role
     return {"metadata": named, "spec": pod(wanted, words, serves=role == "leader")}

@@ -8,7 +8,7 @@ from json import dumps
 from typing import TYPE_CHECKING
 
 from vllm_sizing.render.bench import served_name
-from vllm_sizing.render.deployment import deployment
+from vllm_sizing.render.deployment import deployment, plan_notes
 from vllm_sizing.render.shell import bash_script, shell_word
 from vllm_sizing.specs.serving import resolve_serving
 
@@ -77,7 +77,7 @@ def smoke_test(plan: Plan) -> str:
         "Usage: smoke-test.sh [http://host:port [vllm.log]]; VLLM_API_KEY, if set, is sent along.",
         "Exit code 0: up, answers, and the KV cache (if a log is given) has the planned size.",
         "",
-        *wanted.notes[:4],
+        *plan_notes(plan),
     )
     settings = "".join(f"{name}={shell_word(value)}\n" for name, value in values.items())
     return bash_script(head, settings + _BODY.replace("@PORT@", str(wanted.port)))
