@@ -165,3 +165,69 @@ def test_force_overwrites(run):
     assert run("generate", *WORDS, "-o", "out", "--force").exit_code == 0
     assert Path("out/plan.json").read_text().startswith("{")
     assert names("out") == {"serve.sh", "plan.json", "profile.yaml", "other"}
+
+
+def test_what_is_there_already_is_left_alone(run):
+    run("generate", *WORDS, "-o", "out")
+    before = {path.name: path.stat().st_mtime_ns for path in Path("out").iterdir()}
+
+    result = run("generate", *WORDS, "-o", "out")
+
+    assert result.exit_code == 0
+    assert len(result.stdout.splitlines()) == 3
+    assert {path.name: path.stat().st_mtime_ns for path in Path("out").iterdir()} == before
+
+
+def test_what_does_not_fit_is_written_on_demand_with_a_warning_in_it(run):
+    words = ("Qwen/Qwen3-32B", "--gpu", "l4", "-o", "out", "--emit", "all", "--render-anyway")
+    result = run("generate", *words)
+
+    assert result.exit_code == 3
+    assert result.stderr.startswith("DOES NOT FIT: ")
+    assert "What was written will not start." in result.stderr
+    for path in Path("out").iterdir():
+        text = path.read_text()
+        if path.name in {"kustomization.yaml", "vllm.env", "secrets.env.example", "profile.yaml", ".gitignore"}:
+            continue  # they start nothing, or come with what does
+        stamp = (
+            '"fits": false'
+            if path.name == "plan.json"
+            else "DOES NOT FIT"
+            if path.suffix in {".md", ".html"}
+            else "WARNING"
+        )
+        assert stamp in text, path
+
+
+@pytest.mark.parametrize("command", ["plan", "generate"])
+def test_a_profile_cannot_agree_to_run_code(run, command):
+    words = ["-o", "out"] if command == "generate" else []
+    Path("p.yaml").write_text(
+        "profile_version: 1\nmodel: Qwen/Qwen3-8B\ngpu: l4\nengine_args: {trust_remote_code: true}\n"
+    )
+
+    refused = run(command, "--profile", "p.yaml", *words)
+    agreed = run(command, "--profile", "p.yaml", "--trust-remote-code", *words, "--json")
+    declined = run(command, "--profile", "p.yaml", "--no-trust-remote-code", *words, "--json")
+
+    assert refused.exit_code == 2
+    assert "a file cannot agree to that for you" in refused.stderr
+    assert not Path("out/serve.sh").exists() or command == "generate"
+    assert declined.exit_code == 0
+    # Without a commit no script is written that would run code of any later day.
+    assert agreed.exit_code == (1 if command == "generate" else 0)
+    if command == "generate":
+        assert "trust_remote_code needs" in agreed.stderr or "--trust-remote-code needs" in agreed.stderr
+
+
+def test_unsafe_flags_need_a_word_and_leave_a_warning(run):
+    words = ("generate", *WORDS, "-o", "out", "--extra-arg=--middleware", "--extra-arg=a.b")
+
+    refused = run(*words)
+    written = run(*words, "--allow-unsafe", "--emit", "script,kubernetes")
+
+    assert refused.exit_code == 1
+    assert "pass --allow-unsafe" in refused.stderr
+    assert written.exit_code == 0
+    for name in ("serve.sh", "kubernetes.yaml"):
+        assert "WARNING: middleware makes vLLM load code" in Path("out", name).read_text()

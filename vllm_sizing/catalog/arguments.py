@@ -13,7 +13,7 @@ from vllm_sizing.catalog.flag_words import Use, read_words
 from vllm_sizing.catalog.flags import flag_table
 from vllm_sizing.catalog.names import quote
 from vllm_sizing.errors import UnsupportedError
-from vllm_sizing.specs.engine import EngineArgs
+from vllm_sizing.specs.engine import EngineArgs, thaw
 from vllm_sizing.specs.findings import Finding
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def parse_engine_args(words: Sequence[str], vllm_version: str, *, allow_unsafe: 
     """
     own = words[_program_words(words) :]
     if not allow_unsafe:
-        _refuse_secrets(own)
+        refuse_secrets(own)
     model, uses = read_words(own, flag_table(vllm_version))
     last, findings = _last_wins(uses)
     if model is None:
@@ -120,7 +120,7 @@ def check_extra_args(
     >>> check_extra_args(["--seed", "7"], "0.33.0", EngineArgs())
     ('--seed', '7')
     """
-    _refuse_secrets(words)
+    refuse_secrets(words)
     model, uses = read_words(words, flag_table(vllm_version), complete=False)
     if model is not None:
         message = f"{quote(model)} belongs to no flag; give a flag and each of its values as one word"
@@ -209,7 +209,35 @@ def _program_words(words: Sequence[str]) -> int:
     return 1 if name == "serve" else 0
 
 
-def _refuse_secrets(words: Iterable[str]) -> None:
+def unsafe_reasons(words: Sequence[str], vllm_version: str) -> list[str]:
+    """
+    Why words that were accepted with ``allow_unsafe`` should be looked at once more.
+
+    >>> unsafe_reasons(["--middleware", "a.b"], "0.33.0")
+    ['middleware makes vLLM load code or settings that nobody has checked here']
+    """
+    _, uses = read_words(words, flag_table(vllm_version), complete=False)
+    return [reason for use in uses for reason in _unsafe(use)]
+
+
+def refuse_unsafe(flag: Flag, value: Any) -> None:
+    """
+    Refuse a value that makes vLLM load code or open files to clients.
+
+    Raises:
+        UnsupportedError: With the reason.
+    """
+    for reason in _unsafe(Use(flag, thaw(value), ())):
+        raise _refusal(flag, f"{reason}; {_way_out(flag)}")
+
+
+def refuse_secrets(words: Iterable[str]) -> None:
+    """
+    Refuse what looks like a token or a key; the message does not repeat it.
+
+    Raises:
+        UnsupportedError: A word looks like a secret.
+    """
     if any(_SECRET.search(word) for word in words):
         message = (
             "a word looks like a secret (hf_..., sk-... or a private key), which would be written into every "

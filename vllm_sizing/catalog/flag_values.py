@@ -110,8 +110,12 @@ def write_value(flag: Flag, value: Any, release: Release) -> tuple[str, ...]:
         import json
 
         return (json.dumps(thaw(value), separators=(",", ":"), sort_keys=True),)
-    if isinstance(value, float) and value.is_integer() and value < 2**53:
-        value = int(value)
+    if isinstance(value, float):
+        from decimal import Decimal
+
+        # Never 1e-05, which careless readers of a file take for text.
+        plain = format(Decimal(repr(value)), "f")
+        return (plain.removesuffix(".0"),)
     return (str(value),)
 
 

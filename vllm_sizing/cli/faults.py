@@ -32,6 +32,7 @@ _OPTIONS = {
     "tpot_ms": "--target-tpot-ms",
     "e2el_ms": "--target-e2el-ms",
     "extra_args": "--extra-arg",
+    "allow_unsafe": "--allow-unsafe",
     "gpu": "--gpu",
     "revision": "--revision",
     "params_b": "--params-b",

@@ -56,12 +56,15 @@ _OPTIONS = [
         help=f"Any of {'; '.join(f'{name}: {about}' for name, about in _ABOUT.items())}; or all. [default: {_DEFAULT}]",
     ),
     Option("--force", is_flag=True, help="Overwrite files that are there."),
+    Option("--render-anyway", is_flag=True, help="Write what does not fit, with a warning in what starts it."),
     AS_JSON,
 ]
 
 
 @click.command(cls=Command, params=[*REQUEST, *_OPTIONS], rare=vllm_options)
-def generate(*, output_dir: str, emit: tuple[str, ...], force: bool, as_json: bool, **values: Any) -> int:
+def generate(
+    *, output_dir: str, emit: tuple[str, ...], force: bool, render_anyway: bool, as_json: bool, **values: Any
+) -> int:
     """
     Write the files that start MODEL as planned.
 
@@ -70,12 +73,13 @@ def generate(*, output_dir: str, emit: tuple[str, ...], force: bool, as_json: bo
     Exit codes: 0 written, 3 does not fit, 1 error, 2 wrong use.
     """
     request = gather(values)
-    plan = plan_request(request)
-    files = [file for word in emit if plan.fits for file in _files(word, plan, request, optional=emit == _WORDS)]
+    plan = plan_request(request, allow_unsafe=bool(values.get("allow_unsafe")))
+    words = emit if plan.fits or render_anyway else ()
+    files = [file for word in words for file in _files(word, plan, request, optional=emit == _WORDS)]
     files = list({file.name: file for file in files}.values())  # the Kustomize base has the Kubernetes objects too
     written = write_files(Path(output_dir), files, force=force) if files else []
     paths = [str(path) for path in written]
-    click.echo(_summary(plan), err=True)
+    click.echo(_summary(plan, nothing=not files), err=True)
     if as_json:
         print_json({"fits": plan.fits, "shortfall_bytes": plan.shortfall_bytes, "files": paths})
     elif paths:
@@ -97,8 +101,11 @@ def _files(word: str, plan: Plan, request: PlanRequest, *, optional: bool) -> li
     return [File(name=name, text=text, executable=artifact.executable) for name, text in texts.items()]
 
 
-def _summary(plan: Plan) -> str:
+def _summary(plan: Plan, *, nothing: bool) -> str:
     from vllm_sizing.render.report import verdict, way_out
 
     text = " ".join(verdict(plan))
-    return f"{text}." if plan.fits else f"{text}. {way_out(plan)}. Nothing was written.".replace(". . ", ". ")
+    if plan.fits:
+        return f"{text}."
+    end = "Nothing was written." if nothing else "What was written will not start."
+    return f"{text}. {way_out(plan)}. {end}".replace(". . ", ". ")

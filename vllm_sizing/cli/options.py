@@ -21,7 +21,7 @@ def vllm_options() -> list[click.Parameter]:
     """
     from vllm_sizing.cli.engine import flag_options
 
-    return [*flag_options(), _EXTRA_ARG]
+    return [*flag_options(), _EXTRA_ARG, _ALLOW_UNSAFE]
 
 
 # MODEL and every option that says what to plan, but vLLM's flags.
@@ -130,4 +130,10 @@ _EXTRA_ARG = Option(
     multiple=True,
     metavar="WORD",
     help="Passed through, one word each: --extra-arg=--seed --extra-arg=7.",
+)
+_ALLOW_UNSAFE = Option(
+    "--allow-unsafe",
+    group="Any other flag of vLLM",
+    is_flag=True,
+    help="Accept flags that make vLLM load code or open files to clients; the files that are written warn.",
 )

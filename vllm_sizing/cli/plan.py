@@ -32,7 +32,7 @@ def plan(*, as_json: bool, explain: bool, log_lines: bool, **values: Any) -> int
     """
     if as_json and log_lines:
         raise click.UsageError("--json and --log-lines exclude each other: give one of them")
-    answer = plan_request(gather(values))
+    answer = plan_request(gather(values), allow_unsafe=bool(values.get("allow_unsafe")))
     if as_json:
         from vllm_sizing.render.json import json
 

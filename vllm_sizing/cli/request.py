@@ -35,6 +35,12 @@ def gather(values: Mapping[str, Any]) -> PlanRequest:
         SourceError: The profile cannot be read.
     """
     base = _base(values["profile"], values["model"])
+    if base.engine_args.trust_remote_code and values.get("trust_remote_code") is None:
+        message = (
+            "the profile lets vLLM run code of the model's repository; a file cannot agree to that for you: "
+            "give --trust-remote-code or --no-trust-remote-code"
+        )
+        raise click.UsageError(message, click.get_current_context())
     target, workload = base.workload.target, base.workload
     try:
         target = attrs.evolve(target, **{_TARGETS[name]: value for name, value in _given(values, _TARGETS).items()})

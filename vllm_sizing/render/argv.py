@@ -8,7 +8,7 @@ import re
 import shlex
 from typing import TYPE_CHECKING
 
-from vllm_sizing.catalog.arguments import check_extra_args
+from vllm_sizing.catalog.arguments import check_extra_args, refuse_secrets
 from vllm_sizing.catalog.flag_values import write_value
 from vllm_sizing.catalog.flag_words import check_word, read_words
 from vllm_sizing.catalog.flags import check_flag, flag_table
@@ -149,6 +149,7 @@ def argument_groups(
         message = f"port is {port}; it must be from 1 to 65535"
         raise InvalidValueError(message, field="port", value=port)
     given = engine_args.fixed()
+    refuse_secrets(map(str, given.values()))
     extra = given.pop("extra_args", ())
     given.update((name, value) for name, value in (("host", host), ("port", port)) if value is not None)
     groups = [_group(name, value, vllm_version) for name, value in given.items()]

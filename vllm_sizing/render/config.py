@@ -71,7 +71,8 @@ def _entries(plan: Plan) -> dict[str, Any]:
         elif use.value is None:
             entries[name] = "None"
         else:
-            entries[name] = use.value if isinstance(use.value, int) or _short(use.value) else str(use.value)
+            short = isinstance(use.value, int) or _short(use.value)
+            entries[name] = use.value if short else use.words[-1].rpartition("=")[2]
     return entries
 
 

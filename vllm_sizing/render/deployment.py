@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from vllm_sizing.catalog.arguments import unsafe_reasons
 from vllm_sizing.catalog.flags import flag_table
 from vllm_sizing.errors import UnsupportedError
 from vllm_sizing.render.argv import extra_settings, is_folder, model_word, pinned, plan_argv
@@ -312,6 +313,7 @@ def plan_notes(plan: Plan) -> tuple[str, ...]:
         warnings.append(DOES_NOT_FIT)
     if plan.engine_args.trust_remote_code:
         warnings.append("WARNING: trust_remote_code runs code that the model's repository brings.")
+    warnings += [f"WARNING: {reason}." for reason in unsafe_reasons(plan.engine_args.extra_args, plan.vllm_version)]
     if not pinned(plan) and not is_folder(plan.model.name):
         warnings.append("The model's revision is not pinned; --revision with a commit pins it.")
     return (

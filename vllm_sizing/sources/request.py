@@ -19,15 +19,18 @@ if TYPE_CHECKING:
     from vllm_sizing.specs.request import PlanRequest
 
 
-def plan_request(request: PlanRequest) -> Plan:
+def plan_request(request: PlanRequest, *, allow_unsafe: bool = False) -> Plan:
     """
     The plan for a request.  Reads what the request names: the driver, files, the Hub.
+
+    Args:
+        allow_unsafe: Accept arguments that make vLLM load code or open files to clients; the outputs warn.
 
     Raises:
         SizingError: Something that the request names is unknown, cannot be read or would be
             refused by vLLM.
     """
-    engine_args = checked_args(request)
+    engine_args = checked_args(request, allow_unsafe=allow_unsafe)
     cluster = _hardware(request)
     model = requested_model(request)  # Last: what is misspelt above is told before the Hub is asked.
 
@@ -51,9 +54,9 @@ def plan_request(request: PlanRequest) -> Plan:
     return answer(siblings=others)
 
 
-def checked_args(request: PlanRequest) -> EngineArgs:
+def checked_args(request: PlanRequest, *, allow_unsafe: bool = False) -> EngineArgs:
     """
-    The engine arguments, each known to the version of vLLM that is planned for.
+    The engine arguments, each known to the version of vLLM that is planned for, and none of them a secret.
     """
     args = request.engine_args
     if args.revision is None and request.revision is not None:
@@ -62,13 +65,18 @@ def checked_args(request: PlanRequest) -> EngineArgs:
     if not fixed:
         return args
 
-    from vllm_sizing.catalog.arguments import check_extra_args
+    from vllm_sizing.catalog.arguments import check_extra_args, refuse_secrets, refuse_unsafe
     from vllm_sizing.catalog.flag_values import check_value
     from vllm_sizing.catalog.flags import check_flag, flag_table
 
-    check_extra_args(fixed.pop("extra_args", ()), request.vllm_version, args)
+    extra = fixed.pop("extra_args", ())
+    check_extra_args(extra, request.vllm_version, args, allow_unsafe=allow_unsafe)
+    refuse_secrets(map(str, fixed.values()))
     for name, value in fixed.items():
-        check_value(check_flag(name, request.vllm_version), value, flag_table(request.vllm_version).release)
+        flag = check_flag(name, request.vllm_version)
+        check_value(flag, value, flag_table(request.vllm_version).release)
+        if not allow_unsafe and name != "trust_remote_code":
+            refuse_unsafe(flag, value)
     return args
 
 
