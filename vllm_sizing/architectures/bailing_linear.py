@@ -23,7 +23,7 @@ from vllm_sizing.architectures.blocks import (
     read_experts,
     read_stack,
 )
-from vllm_sizing.architectures.builder import Builder, Layers
+from vllm_sizing.architectures.builder import Builder, Layers, without
 from vllm_sizing.architectures.checkpoint import Checkpoint
 from vllm_sizing.architectures.config import Config
 from vllm_sizing.architectures.mla import add_latent_attention, read_latent
@@ -52,7 +52,7 @@ def add_language_model(builder: Builder, text: Config, *, prefix: str = "") -> S
     layer, layers, hidden = f"{prefix}model.layers.*", stack.layers, stack.hidden
     group = text.required("layer_group_size", minimum=0)
     linear = tuple(at for at in layers if group and (at + 1) % group)
-    attending = tuple(at for at in layers if at not in set(linear))
+    attending = without(layers, linear)
     add_ends(builder, stack, prefix, embed="model.word_embeddings")
     if linear:
         _add_linear_attention(builder, f"{layer}.self_attn", stack, layers=linear)
@@ -98,7 +98,7 @@ def _add_experts(builder: Builder, layer: str, stack: Stack) -> None:
     text, hidden = stack.text, stack.hidden
     first = text.required("first_k_dense_replace", minimum=0)
     sparse = tuple(at for at in stack.layers if stack.num_experts > 1 and at >= first)
-    dense = tuple(at for at in stack.layers if at not in set(sparse))
+    dense = without(stack.layers, sparse)
     builder.gated_mlp(f"{layer}.mlp", hidden, text.required("intermediate_size"), layers=dense)
     width = text.required("moe_intermediate_size")
     shared = text.integer("moe_shared_expert_intermediate_size", default=width)

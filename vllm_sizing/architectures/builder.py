@@ -48,6 +48,22 @@ def _parts(outputs: Outputs) -> tuple[Part, ...]:
     return tuple(part if isinstance(part, Part) else Part(part) for part in outputs)
 
 
+def among(layers: Layers, chosen: Iterable[int]) -> Layers:
+    """
+    The layers that are chosen.
+    """
+    found = frozenset(chosen)
+    return tuple(at for at in layers if at in found)
+
+
+def without(layers: Layers, others: Iterable[int]) -> Layers:
+    """
+    The layers that are not among the others.
+    """
+    found = frozenset(others)
+    return tuple(at for at in layers if at not in found)
+
+
 class Builder:
     """
     Collects tensors and cache layers.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import attrs
 
-from vllm_sizing.architectures.builder import Builder, Layers
+from vllm_sizing.architectures.builder import Builder, Layers, among
 from vllm_sizing.architectures.mla import INDEXER_SCALE_BLOCK
 from vllm_sizing.specs.model import COLUMN, REPLICATED, ROW, CompressedMla, Part
 from vllm_sizing.specs.value import Value
@@ -66,8 +66,8 @@ def add_compressed_attention(builder: Builder, name: str, hidden: int, sizes: Co
         shard=attrs.evolve(COLUMN, parts=(Part(sinks, sinks // _SINKS),)),
     )  # fmt: skip
     _add_cache(builder, "sliding_window", layers, _FP8_STATE, window=sizes.window, block_size=_WINDOW_BLOCK, fp8=True)
-    sparse = tuple(at for at in layers if at in set(sizes.sparse))
-    heavy = tuple(at for at in layers if at in set(sizes.heavy))
+    sparse = among(layers, sizes.sparse)
+    heavy = among(layers, sizes.heavy)
     _add_indexer(builder, f"{name}.indexer", hidden, sizes, layers=sparse)
     for rate, owners in ((_SPARSE_RATE, sparse), (_HEAVY_RATE, heavy)):
         _add_cache(builder, f"compressed_{rate}", owners, _FP8_STATE, rate=rate, fp8=True)

@@ -26,7 +26,7 @@ from vllm_sizing.architectures.blocks import (
     read_experts,
     read_stack,
 )
-from vllm_sizing.architectures.builder import Builder, Layers
+from vllm_sizing.architectures.builder import Builder, Layers, without
 from vllm_sizing.architectures.checkpoint import Checkpoint
 from vllm_sizing.architectures.compressed_attention import Compressed, add_compressed_attention
 from vllm_sizing.architectures.config import Config
@@ -137,7 +137,7 @@ def _add_layers(
     text, hidden = stack.text, stack.hidden
     add_compressed_attention(builder, f"{layer}.attn", hidden, compressed, layers=layers)
     _add_ropes(builder, f"{layer}.attn", stack, compressed, layers)
-    ffn, scored = f"{layer}.ffn", tuple(at for at in layers if at not in hashed)
+    ffn, scored = f"{layer}.ffn", without(layers, hashed)
     if hashed:
         builder.parameter(
             f"{ffn}.gate.tid2eid", stack.vocab_size, stack.num_experts_per_token, layers=hashed, dtype="int32"
@@ -173,8 +173,8 @@ def _add_ropes(builder: Builder, name: str, stack: Stack, compressed: Compressed
     A float32 table for plain windows, and one with YaRN for layers that compress.
     """
     text, dim, rows = stack.text, compressed.rope, stack.max_position
-    plain = tuple(at for at in layers if at not in {*compressed.sparse, *compressed.heavy})
-    older = tuple(at for at in layers if at not in plain)
+    plain = without(layers, compressed.sparse + compressed.heavy)
+    older = without(layers, plain)
     if plain:
         table = RopeTable(positions=rows, dim=dim, dtype="float32", key=("window", rows, dim))
         builder.rope(f"{name}.rotary_emb", table, layers=plain)

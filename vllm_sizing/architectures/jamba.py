@@ -21,7 +21,7 @@ from vllm_sizing.architectures.blocks import (
     read_experts,
     read_stack,
 )
-from vllm_sizing.architectures.builder import Builder
+from vllm_sizing.architectures.builder import Builder, without
 from vllm_sizing.architectures.checkpoint import Checkpoint
 from vllm_sizing.architectures.config import Config
 from vllm_sizing.architectures.recurrent import MAMBA1_NORMS, Mamba1, add_mamba1
@@ -44,7 +44,7 @@ def add_language_model(builder: Builder, text: Config, *, prefix: str = "") -> S
     stack = attrs.evolve(read_stack(text), tied=False)
     layer, layers, hidden = f"{prefix}model.layers.*", stack.layers, stack.hidden
     attending = _every(text, "attn_layer", layers)
-    states = tuple(at for at in layers if at not in set(attending))
+    states = without(layers, attending)
     add_ends(builder, stack, prefix, everywhere=True, norm="model.final_layernorm", head_quantized=False)
     add_mamba1(builder, f"{layer}.mamba", hidden, _read_mixer(text, hidden), layers=states)
     add_self_attention(builder, layer, stack, layers=attending)
@@ -57,7 +57,7 @@ def add_language_model(builder: Builder, text: Config, *, prefix: str = "") -> S
             layers=sparse, num_experts=number, top_k=stack.num_experts_per_token, intermediate=width, router="router"
         )
         add_moe(builder, f"{layer}.feed_forward", hidden, moe)
-    dense = tuple(at for at in layers if at not in set(sparse))
+    dense = without(layers, sparse)
     if dense:
         builder.gated_mlp(f"{layer}.feed_forward", hidden, width, layers=dense)
     add_norms(builder, layer, hidden, "input_layernorm", "pre_ff_layernorm", layers=layers)

@@ -20,7 +20,7 @@ from vllm_sizing.architectures.blocks import (
     read_experts,
     read_stack,
 )
-from vllm_sizing.architectures.builder import Builder, Layers
+from vllm_sizing.architectures.builder import Builder, Layers, among, without
 from vllm_sizing.architectures.checkpoint import Checkpoint
 from vllm_sizing.architectures.config import Config
 from vllm_sizing.architectures.mla import Latent, add_latent_attention, read_latent
@@ -83,17 +83,17 @@ def _delta_layers(text: Config, number: int) -> tuple[Layers, Config | None]:
 def _add_layers(builder: Builder, stack: Stack, layer: str, layers: Layers, latent: Latent) -> None:
     text, hidden = stack.text, stack.hidden
     found, section = _delta_layers(text, len(stack.layers))
-    delta = tuple(at for at in layers if at in set(found))
+    delta = among(layers, found)
     if section is not None and delta:
         add_delta_attention(builder, f"{layer}.self_attn", hidden, _read_delta(section), layers=delta)
-    attending = tuple(at for at in layers if at not in set(delta))
+    attending = without(layers, delta)
     if attending:
         gated = text.flag("mla_use_output_gate", default=False)
         add_latent_attention(builder, f"{layer}.self_attn", hidden, latent, layers=attending, gated=gated)
         builder.parameter(f"{layer}.self_attn._one_scale", 1, layers=attending, dtype="float32", role="buffer")
     first, every = text.required("first_k_dense_replace", minimum=0), text.required("moe_layer_freq")
     sparse = tuple(at for at in layers if stack.num_experts and at >= first and at % every == 0)
-    dense = tuple(at for at in layers if at not in set(sparse))
+    dense = without(layers, sparse)
     if dense:
         builder.gated_mlp(f"{layer}.mlp", hidden, text.required("intermediate_size"), layers=dense)
     if sparse:

@@ -21,7 +21,7 @@ from vllm_sizing.architectures.blocks import (
     read_experts,
     read_stack,
 )
-from vllm_sizing.architectures.builder import Builder
+from vllm_sizing.architectures.builder import Builder, without
 from vllm_sizing.architectures.checkpoint import Checkpoint
 from vllm_sizing.architectures.config import Config
 from vllm_sizing.architectures.recurrent import add_short_conv
@@ -61,7 +61,7 @@ def add_language_model(builder: Builder, text: Config, *, architecture: str, pre
     width = text.integer("conv_dim", default=hidden) if architecture == "Lfm2ForCausalLM" else hidden
     add_short_conv(
         builder, f"{layer}.short_conv", width, text.required("conv_L_cache", maximum=2**10),
-        layers=tuple(at for at in layers if at not in set(attending)), bias=text.flag("conv_bias", default=False),
+        layers=without(layers, attending), bias=text.flag("conv_bias", default=False),
     )  # fmt: skip
     stack = _add_experts(builder, layer, stack) if "Moe" in architecture else _add_mlps(builder, layer, stack)
     add_norms(builder, layer, hidden, "operator_norm", "ffn_norm", layers=layers)
@@ -70,7 +70,8 @@ def add_language_model(builder: Builder, text: Config, *, architecture: str, pre
 
 def _old_kinds(text: Config, number: int) -> list[str]:
     full = text.integers("full_attn_idxs")
-    return ["full_attention" if full is None or at in set(full) else "conv" for at in range(number)]
+    chosen = set(range(number) if full is None else full)
+    return ["full_attention" if at in chosen else "conv" for at in range(number)]
 
 
 def _add_mlp(builder: Builder, name: str, hidden: int, width: int, layers: tuple[int, ...]) -> None:

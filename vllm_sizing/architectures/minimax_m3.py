@@ -25,7 +25,7 @@ from vllm_sizing.architectures.blocks import (
     read_experts,
     read_stack,
 )
-from vllm_sizing.architectures.builder import Builder, Layers
+from vllm_sizing.architectures.builder import Builder, Layers, among, without
 from vllm_sizing.architectures.checkpoint import Checkpoint
 from vllm_sizing.architectures.config import Config
 from vllm_sizing.architectures.towers import add_encoder, add_patches, add_vit_layers, open_tower, read_vit, square
@@ -134,15 +134,15 @@ def _read_sparse(text: Config, stack: Stack) -> Sparse | None:
 
 def _add_layers(builder: Builder, stack: Stack, layer: str, layers: Layers, moe: Moe, sparse: Sparse | None) -> None:
     hidden, attention = stack.hidden, f"{layer}.self_attn"
-    chosen = tuple(at for at in layers if sparse is not None and at in set(sparse.layers))
-    plain = tuple(at for at in layers if at not in set(chosen))
+    chosen = among(layers, sparse.layers) if sparse is not None else ()
+    plain = without(layers, chosen)
     if plain:
         add_self_attention(builder, attention, stack, layers=plain, head_norms=True)
     if sparse is not None and chosen:
         _add_sparse_attention(builder, attention, stack, sparse, layers=chosen)
     add_rope(builder, attention, stack)
-    experts = tuple(at for at in layers if at in set(moe.layers))
-    dense = tuple(at for at in layers if at not in set(experts))
+    experts = among(layers, moe.layers)
+    dense = without(layers, experts)
     add_moe(builder, f"{layer}.block_sparse_moe", hidden, attrs.evolve(moe, layers=experts))
     if dense:
         builder.gated_mlp(f"{layer}.mlp", hidden, stack.text.required("dense_intermediate_size"), layers=dense)

@@ -18,7 +18,7 @@ from vllm_sizing.architectures.blocks import (
     finish,
     read_stack,
 )
-from vllm_sizing.architectures.builder import Builder, Layers
+from vllm_sizing.architectures.builder import Builder, Layers, without
 from vllm_sizing.architectures.checkpoint import Checkpoint
 from vllm_sizing.architectures.config import Config
 from vllm_sizing.architectures.rope import rope_parameters
@@ -46,7 +46,7 @@ def add_language_model(builder: Builder, text: Config, *, prefix: str = "") -> S
     # An explicit null switches positions off; silence means the default base.
     if attending and rope_parameters(text).data.get("rope_theta", 0) is not None:
         add_rope(builder, f"{layer}.self_attn", stack, layers=attending)
-    _add_delta_net(builder, f"{layer}.linear_attn", stack, layers=tuple(at for at in layers if at not in attending))
+    _add_delta_net(builder, f"{layer}.linear_attn", stack, layers=without(layers, attending))
     builder.gated_mlp(f"{layer}.mlp", hidden, text.required("intermediate_size"), layers=layers)
     add_norms(builder, layer, hidden, "first_layernorm", "second_layernorm", layers=layers)
     return stack

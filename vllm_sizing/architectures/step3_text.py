@@ -25,7 +25,7 @@ from vllm_sizing.architectures.blocks import (
     read_experts,
     read_stack,
 )
-from vllm_sizing.architectures.builder import Builder, Layers
+from vllm_sizing.architectures.builder import Builder, Layers, without
 from vllm_sizing.architectures.checkpoint import Checkpoint
 from vllm_sizing.architectures.config import Config
 from vllm_sizing.specs.model import REPLICATED, ROW, ModelSpec
@@ -65,7 +65,7 @@ def add_language_model(builder: Builder, text: Config, *, architecture: str = ""
     )  # fmt: skip
     add_moe(builder, f"{layer}.moe", hidden, moe)
     builder.gated_mlp(f"{layer}.share_expert", hidden, shared, layers=sparse)
-    dense = tuple(at for at in stack.layers if at not in set(sparse))
+    dense = without(stack.layers, sparse)
     builder.gated_mlp(f"{layer}.mlp", hidden, text.required("intermediate_size"), layers=dense)
     add_norms(builder, layer, hidden, *TWO_NORMS, layers=stack.layers)
     builder.traits.add("no_lora")

@@ -27,7 +27,7 @@ from vllm_sizing.architectures.blocks import (
     read_experts,
     read_stack,
 )
-from vllm_sizing.architectures.builder import Builder, Layers
+from vllm_sizing.architectures.builder import Builder, Layers, without
 from vllm_sizing.architectures.checkpoint import Checkpoint
 from vllm_sizing.architectures.config import Config
 from vllm_sizing.architectures.rope import rope_parameters
@@ -114,7 +114,7 @@ def _add_layers(builder: Builder, stack: Stack, layer: str, layers: Layers, kind
     for at in layers:
         add_rope(builder, f"{layer}.self_attn", stack, text=_rope_text(text, at, kinds[at]), layers=(at,))
     sparse = _sparse(text, layers, len(stack.layers))
-    dense = tuple(at for at in layers if at not in set(sparse))
+    dense = without(layers, sparse)
     if dense:
         builder.gated_mlp(f"{layer}.mlp", hidden, text.required("intermediate_size"), layers=dense)
     if sparse:
