@@ -1,5 +1,5 @@
 """
-Kimi-VL and Kimi-K2.5: MoonViT, which takes images as they are, before a DeepSeek-V3.
+Kimi-VL, Kimi-K2.5 and Kimi-K3: MoonViT, which takes images as they are, before a DeepSeek-V3 or a Kimi-Linear.
 
 Source: vLLM 0.33 ``model_executor/models/kimi_vl.py``, ``moonvit.py``, ``kimi_k25.py``, ``kimi_k25_vit.py``;
 defaults from transformers 5.20 ``Kimi_K25VisionConfig`` and vLLM's ``MoonViTConfig``.
@@ -26,6 +26,12 @@ _DEFAULTS = {
     "patch_size": 14, "num_attention_heads": 16, "num_hidden_layers": 27, "hidden_size": 1152,
     "intermediate_size": 4304, "merge_kernel_size": (2, 2),
 }  # fmt: skip
+_VIT_KEYS = ("num_attention_heads", "num_hidden_layers", "hidden_size", "intermediate_size")
+_K3_DEFAULTS = {
+    "patch_size": 14, "vt_num_attention_heads": 12, "vt_num_hidden_layers": 27, "vt_hidden_size": 1024,
+    "vt_intermediate_size": 4096, "merge_kernel_size": (2, 2), "qkv_hidden_size": 1536, "norm_type": "rmsnorm",
+    "attn_bias": False, "patch_embed_proj_bias": False, "linear_bias": False, "mm_projector_type": "patchmergerv2",
+}  # fmt: skip
 _GRID = {"height": 64, "width": 64, "time": 4}  # init_pos_emb_* counts before pos_emb_*.
 # Side of the image that profiling shows, and how many patches the processors of the released checkpoints
 # let through (preprocessor_config.json: in_token_limit, media_proc_cfg.in_patch_limit).
@@ -38,15 +44,18 @@ def build(checkpoint: Checkpoint) -> ModelSpec:
     The `ModelSpec` of a Kimi that sees.
     """
     old = checkpoint.architecture == "KimiVLForConditionalGeneration"
+    third = checkpoint.architecture == "KimiK3ForConditionalGeneration"
     builder = checkpoint.builder() if old else checkpoint.builder(prefixes=_PREFIXES)
     stack = add_inner_model(
-        builder, checkpoint, prefix="language_model.", architecture="DeepseekV2ForCausalLM", tied=False
-    )
-    vision = (checkpoint.config.section("vision_config") or Config({}, "vision_config")).over(_DEFAULTS)
+        builder, checkpoint, prefix="language_model.", tied=False,
+        architecture="KimiLinearForCausalLM" if third else "DeepseekV2ForCausalLM",
+    )  # fmt: skip
+    vision = checkpoint.config.section("vision_config") or Config({}, "vision_config")
+    vision = _renamed(vision.over(_K3_DEFAULTS)) if third else vision.over(_DEFAULTS)
     # A compressed-tensors checkpoint leaves all of it alone; Kimi-VL hands it no quant_config at all.
     quantized = not old and builder.quantization.method != "compressed-tensors"
-    vit, merge = read_vit(vision), _merge(vision)
-    modality = "image" if old else "vision_chunk"
+    vit, merge = read_vit(vision, attention="" if old else "qkv_hidden_size"), _merge(vision)
+    modality = "image" if old or third else "vision_chunk"
     with open_tower(builder, modality, heads=0 if old else vit.num_heads) as tower:
         _add_tower(tower, vision, vit, old=old, quantized=quantized)
         _add_projector(tower, vision, vit.hidden * merge**2, stack.hidden, old=old, quantized=quantized)
@@ -55,6 +64,13 @@ def build(checkpoint: Checkpoint) -> ModelSpec:
     add_encoder(builder, modality, vit, stack.hidden, tokens=tokens, positions=tokens * merge**2)
     builder.traits.add("no_lora")
     return finish(checkpoint, builder, stack)
+
+
+def _renamed(vision: Config) -> Config:
+    """
+    Kimi-K3's spelling in that of its predecessors.
+    """
+    return vision.changed(**{key: vision.data.get(f"vt_{key}") for key in _VIT_KEYS})
 
 
 def _merge(vision: Config) -> int:

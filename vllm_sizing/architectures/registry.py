@@ -69,7 +69,9 @@ _MODULES = {
     "idefics3": ("Idefics3ForConditionalGeneration", "SmolVLMForConditionalGeneration"),
     "internvl": ("InternS1ForConditionalGeneration", "InternVLChatModel", "InternVLForConditionalGeneration"),
     "kimi_linear": ("KimiLinearForCausalLM",),
-    "kimi_vision": ("KimiK25ForConditionalGeneration", "KimiVLForConditionalGeneration"),
+    "kimi_vision": (
+        "KimiK25ForConditionalGeneration", "KimiK3ForConditionalGeneration", "KimiVLForConditionalGeneration",
+    ),
     "jamba": ("JambaForCausalLM",),
     "lfm2": ("Lfm2ForCausalLM", "Lfm2MoeForCausalLM"),
     "llava": (

@@ -28,6 +28,8 @@ class Vit(Value):
 
     Attributes:
         positions: That the encoder works through for the largest item.
+
+        width: Of all heads together; 0: the hidden size.
     """
 
     hidden: int
@@ -35,13 +37,14 @@ class Vit(Value):
     num_heads: int
     num_layers: int
     positions: int = 0
+    width: int = 0
 
     @property
     def head_size(self) -> int:
         """
         Width of one head.
         """
-        return self.hidden // self.num_heads
+        return (self.width or self.hidden) // self.num_heads
 
 
 def read_vit(
@@ -52,21 +55,25 @@ def read_vit(
     heads: str = "num_attention_heads",
     layers: str = "num_hidden_layers",
     ratio: str = "",
+    attention: str = "",
 ) -> Vit:
     """
     The sizes of a section, under the keys that its config class uses.
 
     Args:
         ratio: Key of the MLP's width over the hidden size, where the config has that instead.
+
+        attention: Key of the width of all heads, where it may differ.
     """
     width = config.required(hidden)
+    own = config.integer(attention, default=0, minimum=0) if attention else 0
     number = config.required(heads, maximum=MAX_HEADS)
-    if width % number:
-        raise config.refuse(heads, f"a divisor of {hidden} ({width})")
+    if (own or width) % number:
+        raise config.refuse(heads, f"a divisor of {attention or hidden} ({own or width})")
     inner = int(width * config.number(ratio, default=4.0)) if ratio else config.required(intermediate)
     if not 0 < inner < 2**40:
         raise config.refuse(ratio or intermediate, "above 0")
-    return Vit(hidden=width, intermediate=inner, num_heads=number, num_layers=config.num_layers(layers))
+    return Vit(hidden=width, intermediate=inner, num_heads=number, num_layers=config.num_layers(layers), width=own)
 
 
 @contextmanager
@@ -162,13 +169,14 @@ def add_vit_layers(
     row: dict[str, Any] = {"shard": ROW if divided else REPLICATED}
     column: dict[str, Any] = {} if divided else {"shard": REPLICATED}
     keys = kv_heads or vit.num_heads  # Whole heads: a rank never holds half of one.
-    parts = (Part(hidden, vit.num_heads), *(Part(keys * vit.head_size, keys),) * 2)
+    width = vit.head_size * vit.num_heads
+    parts = (Part(width, vit.num_heads), *(Part(keys * vit.head_size, keys),) * 2)
     inside = f"{layer}.{attention}." if attention else f"{layer}."
     tower.linear(
         f"{inside}{qkv}", hidden, parts,
         bias=bias if qkv_bias is None else qkv_bias, fused=fused, lora=qkv_lora, **column, **common,
     )  # fmt: skip
-    tower.linear(f"{inside}{output}", hidden, hidden, bias=bias, **row, **common)
+    tower.linear(f"{inside}{output}", width, hidden, bias=bias, **row, **common)
     if mlp_quantized is not None:
         common["quantized"] = mlp_quantized
     common["bias"] = bias if mlp_bias is None else mlp_bias
