@@ -120,7 +120,9 @@ CASES = {
     "sweep-rank-unknown": (["sweep", *GOOD, "--rank", "cost"], 2, "usd-per-hour"),
     "sweep-target-zero": (["sweep", *GOOD, "--target-tokens-per-s", "0"], 2, "above 0"),
     "sweep-jobs-zero": (["sweep", *GOOD, "--jobs", "0"], 2, "at least 1"),
-    "sweep-two-outputs": (["sweep", *GOOD, "--json", "--json-lines"], 2, "exclude each other"),
+    "sweep-two-outputs": (["sweep", *GOOD, "--json", "--json-lines"], 2, "--json-lines excludes"),
+    "sweep-page-into-a-folder": (["sweep", *GOOD, "--gpus", "1", "-c", "1", "--html", "folder"], 1, "is a folder"),
+    "sweep-page-without-name": (["sweep", *GOOD, "--html", ""], 2, "not a path"),
     "sweep-unknown-option": (["sweep", *GOOD, "--max-model-length", "1"], 2, "--max-model-len"),
     # Errors (1): what vLLM would refuse.
     "sweep-gpu-unknown": (["sweep", "x", "--gpu", "l4,h10-sxm"], 1, "did you mean h100-sxm"),

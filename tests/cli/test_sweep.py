@@ -5,6 +5,7 @@
 import io
 import json
 import sys
+from pathlib import Path
 
 import pytest
 import rich.console
@@ -149,6 +150,13 @@ def test_the_gpus_of_this_machine(run, monkeypatch):
 
     assert {plan["cluster"]["num_gpus"] for plan in plans} == {1, 2, 3}
     assert {plan["gpu"]["memory_bytes"] for plan in plans} == {20 * 2**30}
+
+
+def test_a_page_is_written_beside_the_answer(run):
+    result = run(*SMALL, *TARGET, "--html", "sub/page.html")
+
+    assert result.stdout == vs.render.search_text(vs.search(space()))
+    assert Path("sub/page.html").read_text(encoding="utf-8") == vs.render.search_report(vs.search(space()))
 
 
 class Terminal(io.StringIO):

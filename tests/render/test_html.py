@@ -14,12 +14,16 @@ from vllm_sizing.render import picture
 from vllm_sizing.render.console import to_text
 from vllm_sizing.render.html import fragment
 
-VOID = {"br"}
-ALLOWED = {
+VOID = {"br", "meta"}
+SVG = {"circle", "desc", "line", "polygon", "polyline", "rect", "svg", "text", "title"}
+ALLOWED = SVG | {
     "b",
     "bdi",
     "br",
+    "details",
     "div",
+    "figcaption",
+    "figure",
     "h4",
     "i",
     "p",
@@ -27,11 +31,16 @@ ALLOWED = {
     "section",
     "span",
     "style",
+    "summary",
     "table",
     "td",
     "th",
     "tr",
 }
+SVG_ATTRIBUTES = {"aria-label", "cx", "cy", "dy", "fill", "height", "points", "r", "viewbox", "width"} | {
+    *("x", "x1", "x2", "y", "y1", "y2")
+}
+ATTRIBUTES = SVG_ATTRIBUTES | {"class", "role", "scope", "style", "tabindex"}
 
 
 class Page(HTMLParser):
@@ -68,7 +77,17 @@ def test_it_is_balanced_and_has_only_tags_that_do_nothing(plan):
 
     assert page.open == []
     assert set(page.tags) <= ALLOWED
-    assert {name for name, _ in page.attributes} <= {"class", "style", "title"}
+    assert {name for name, _ in page.attributes} <= ATTRIBUTES
+
+
+def test_pictures_say_what_they_show(plan):
+    page = Page(fragment(plan))
+
+    named = [value for name, value in page.attributes if name == "aria-label"]
+    assert all(named)
+    # Each picture, and each stretch of the memory, has a title of its own.
+    assert page.tags.count("title") == page.tags.count("svg")
+    assert page.tags.count("figure") == page.tags.count("details") == page.tags.count("summary")
 
 
 def test_it_asks_for_nothing_from_elsewhere(plan):
@@ -95,10 +114,12 @@ def test_a_plan_shows_itself_in_a_notebook():
 
 def test_every_part_of_the_memory_has_its_stretch_and_its_words(plan):
     source = fragment(plan)
+    parts = picture.segments(plan)
+    whole = sum(part.num_bytes for part in parts)
 
-    for part in picture.segments(plan):
-        assert f"flex:{part.num_bytes} 1 0" in source
-        assert f'title="{part.label} {picture.gib(part.num_bytes)} GiB' in source
+    for part in parts:
+        assert f'width="{100 * part.num_bytes / whole:.3f}%"' in source
+        assert f"<title>{part.label} {picture.gib(part.num_bytes)} GiB" in source
 
 
 @settings(max_examples=40)

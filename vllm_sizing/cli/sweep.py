@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=Command, params=OPTIONS, rare=fixed_flags)
-def sweep(*, jobs: int | None, json_lines: bool, as_json: bool, **values: Any) -> int:
+def sweep(*, jobs: int | None, json_lines: bool, as_json: bool, html: str | None, **values: Any) -> int:
     """
     Find the cheapest GPUs and settings that serve MODEL as fast as wanted.
 
@@ -33,8 +33,8 @@ def sweep(*, jobs: int | None, json_lines: bool, as_json: bool, **values: Any) -
 
     Exit codes: 0 found, 3 nothing meets the targets (the nearest miss is told), 1 error, 2 wrong use.
     """
-    if json_lines and as_json:
-        raise click.UsageError("--json-lines and --json exclude each other: give one of them")
+    if json_lines and (as_json or html):
+        raise click.UsageError("--json-lines excludes --json and --html: give one of them")
     space = _space(values)
     with workers(jobs) as executor, progress("planning") as tell:
         if json_lines:
@@ -43,6 +43,10 @@ def sweep(*, jobs: int | None, json_lines: bool, as_json: bool, **values: Any) -
         from vllm_sizing.sizing.search import search
 
         result = search(space, executor=executor, progress=tell)
+    if html is not None:
+        from vllm_sizing.render.page import search_report
+
+        _write_page(html, search_report(result))
     if as_json:
         from vllm_sizing.render.search import search_json
 
@@ -92,3 +96,12 @@ def _stream(space: SearchSpace, executor: Executor | None, tell: Progress | None
         found = found or offer.meets
         write(dumps(offer_to_dict(offer), allow_nan=False))
     return FITS if found else DOES_NOT_FIT
+
+
+def _write_page(path: str, page: str) -> None:
+    from pathlib import Path
+
+    from vllm_sizing.cli.files import File, write_files
+
+    place = Path(path)
+    write_files(place.parent, [File(name=place.name, text=page)], force=True)

@@ -10,7 +10,7 @@ import click
 
 from vllm_sizing.cli.option import Option
 from vllm_sizing.cli.options import AS_JSON, REQUEST, vllm_options
-from vllm_sizing.cli.values import COUNT, KIND_OF_GPU, NUMBER, PRICE, TOKENS, WORD, several
+from vllm_sizing.cli.values import COUNT, KIND_OF_GPU, NUMBER, PATH, PRICE, TOKENS, WORD, several
 
 _TRIED, _COST = "What to try (several, separated by commas)", "Targets and cost"
 LOADS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -63,6 +63,7 @@ _OPTIONS = [
     ),
     Option("--jobs", "-j", type=COUNT, help="Processes that share the work. [default: 1]"),
     Option("--json-lines", is_flag=True, help="Print every candidate as a line of JSON, as soon as it is planned."),
+    Option("--html", type=PATH, metavar="FILE", help="Write the result as a page to look at, too."),
     AS_JSON,
 ]
 OPTIONS = [*(option for option in REQUEST if option.name not in LISTS), *_LISTS, *_OPTIONS]

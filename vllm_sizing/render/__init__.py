@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from vllm_sizing.render.markdown import markdown as markdown
     from vllm_sizing.render.prometheus import alerts as alerts
     from vllm_sizing.render.prometheus import podmonitor as podmonitor
+    from vllm_sizing.render.page import html_report as html_report
+    from vllm_sizing.render.page import search_report as search_report
     from vllm_sizing.render.quadlet import quadlet as quadlet
     from vllm_sizing.render.sarif import sarif as sarif
     from vllm_sizing.render.script import script as script
@@ -56,6 +58,7 @@ _RENDERERS = {
     "download": ("download", "download"),
     "helm": ("helm", "helm"),
     "html": ("html", "fragment"),
+    "html_report": ("page", "html_report"),
     "json": ("json", "json"),
     "keda": ("keda", "keda"),
     "kserve": ("kserve", "kserve"),
@@ -70,6 +73,7 @@ _RENDERERS = {
     "quadlet": ("quadlet", "quadlet"),
     "sarif": ("sarif", "sarif"),
     "script": ("script", "script"),
+    "search_report": ("page", "search_report"),
     "search_json": ("search", "search_json"),
     "search_text": ("search", "search_text"),
     "skypilot": ("skypilot", "skypilot"),
@@ -91,6 +95,7 @@ __all__ = [
     "download",
     "helm",
     "html",
+    "html_report",
     "json",
     "keda",
     "kserve",
@@ -106,6 +111,7 @@ __all__ = [
     "sarif",
     "script",
     "search_json",
+    "search_report",
     "search_text",
     "skypilot",
     "slurm",

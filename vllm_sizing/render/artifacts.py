@@ -76,4 +76,5 @@ ARTIFACTS = {
     "bench": Artifact("bench.sh", "bench.bench", "measures the running server", executable=True),
     "json": Artifact("plan.json", "json.json", "the plan for programs"),
     "report": Artifact("report.md", "markdown.markdown", "the report in Markdown"),
+    "html": Artifact("report.html", "page.html_report", "the report as a page to look at"),
 }

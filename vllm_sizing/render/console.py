@@ -74,6 +74,8 @@ def to_text(
     page.rows(report.capacity(plan))
     page.title("Performance", report.performance_title(plan))
     page.rows(report.performance(plan))
+    if explain:
+        _curves(page, plan)
     if plan.decisions:
         page.title("Flags", "" if explain else "and why; in full with explain")
         page.rows(report.flags(plan, explain=explain), clip=not explain)
@@ -307,6 +309,22 @@ def apportion(amounts: Sequence[int], width: int) -> list[int]:
     for place in by_rest[: width - sum(cells)]:
         cells[place] += 1
     return cells
+
+
+def _curves(page: Page, plan: Plan) -> None:
+    """
+    What it would hold and do with the same flags at other lengths and loads.
+    """
+    from vllm_sizing.render import bars
+
+    glyph = "#" if page.ascii_only else "█"
+    for title, remark, rows in (
+        ("By length", "requests that the cache holds; each further mark is twice as many", bars.by_length(plan, glyph)),
+        ("By load", "with the same flags", bars.by_load(plan, glyph)),
+    ):
+        if rows:
+            page.title(title, remark)
+            page.rows(rows)
 
 
 def _findings(page: Page, plan: Plan) -> None:
