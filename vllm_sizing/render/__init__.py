@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from vllm_sizing.render.log_lines import log_lines as log_lines
     from vllm_sizing.render.lws import lws as lws
     from vllm_sizing.render.markdown import markdown as markdown
-    from vllm_sizing.render.prometheus import alerts as alerts
-    from vllm_sizing.render.prometheus import podmonitor as podmonitor
     from vllm_sizing.render.page import html_report as html_report
     from vllm_sizing.render.page import search_report as search_report
+    from vllm_sizing.render.prometheus import alerts as alerts
+    from vllm_sizing.render.prometheus import podmonitor as podmonitor
     from vllm_sizing.render.quadlet import quadlet as quadlet
     from vllm_sizing.render.sarif import sarif as sarif
     from vllm_sizing.render.script import script as script
