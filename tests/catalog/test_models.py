@@ -234,3 +234,11 @@ def test_finding_a_model_is_cheap(python_env):
     ]
 
     assert min(runs) < 0.015  # 0.002 s on an idle machine
+
+
+def test_a_null_of_the_entry_below_stays_a_null():
+    """
+    DeepSeek-V2-Lite has no low-rank queries, which is not the default of its class.
+    """
+    for name in ("deepseek-ai/DeepSeek-V2-Lite-Chat", "deepseek-ai/DeepSeek-Coder-V2-Lite-Instruct"):
+        assert find_model(name).config["q_lora_rank"] is None

@@ -64,6 +64,8 @@ def parse_quantization(config: Config, companion: Config | None, *, architecture
         return CheckpointQuantization()
     if word in _MODELOPT:
         return _parse_modelopt(section, companion, word)
+    if architecture == "KimiK3ForConditionalGeneration" and section.text("format") == "mxfp4-pack-quantized":
+        word = "mxfp4"  # models/config.py:KimiK3ForConditionalGenerationConfig
     if word in _MXFP4:
         method = "gpt_oss_mxfp4" if architecture == "GptOssForCausalLM" else "mxfp4"
         return _load("fp8", "parse_mxfp4")(section, method)

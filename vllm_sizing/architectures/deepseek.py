@@ -50,6 +50,8 @@ class Style(Value):
         router_dtype: Of the router's weight; None: the model's.
 
         sparse: The class exists only with the indexer.
+
+        q_lora_rank: Of the config class, where a config is silent; null means none.
     """
 
     norms: tuple[str, ...] = TWO_NORMS
@@ -57,6 +59,7 @@ class Style(Value):
     router_dtype: str | None = None
     sparse: bool = False
     first_dense: int = 0
+    q_lora_rank: int | None = 1536
 
 
 _V3 = Style()
@@ -65,9 +68,11 @@ _STYLES = {
     "DeepseekV2ForCausalLM": _V3,
     "DeepseekV3ForCausalLM": _V3,
     "DeepseekV32ForCausalLM": Style(sparse=True),
-    "GlmMoeDsaForCausalLM": Style(sparse=True, first_dense=3),
-    "Glm4MoeLiteForCausalLM": Style(correction_bias=True, router_dtype="float32", first_dense=1),
-    "AXK1ForCausalLM": Style(norms=(*TWO_NORMS, "post_mlp_layernorm"), correction_bias=True, first_dense=1),
+    "GlmMoeDsaForCausalLM": Style(sparse=True, first_dense=3, q_lora_rank=2048),
+    "Glm4MoeLiteForCausalLM": Style(correction_bias=True, router_dtype="float32", first_dense=1, q_lora_rank=768),
+    "AXK1ForCausalLM": Style(
+        q_lora_rank=None, norms=(*TWO_NORMS, "post_mlp_layernorm"), correction_bias=True, first_dense=1
+    ),
 }
 
 
@@ -78,6 +83,7 @@ def add_language_model(
     The decoder and, where the config has one, its MTP draft.
     """
     style = _STYLES[architecture]
+    text = text.over({"q_lora_rank": style.q_lora_rank})
     plain = text.text("model_type") == "deepseek" or not text.has("kv_lora_rank")
     latent = None if plain else read_latent(text)
     moe = _read_moe(text, style)

@@ -136,8 +136,8 @@ def _load(model_id: str) -> CatalogModel:
     like = entry.pop("like", None)
     entry.pop("aliases", None)
     if like is not None:
-        changed = {**_load(like).config, **config}
-        config = {key: value for key, value in changed.items() if value is not None}
+        taken = {key for key, value in config.items() if value is None}
+        config = {key: value for key, value in {**_load(like).config, **config}.items() if key not in taken}
     return CatalogModel(config=config, **entry)
 
 
