@@ -67,6 +67,7 @@ _STYLES = {
     "DeepseekForCausalLM": _V3,
     "DeepseekV2ForCausalLM": _V3,
     "DeepseekV3ForCausalLM": _V3,
+    "MistralLarge3ForCausalLM": _V3,
     "DeepseekV32ForCausalLM": Style(sparse=True),
     "GlmMoeDsaForCausalLM": Style(sparse=True, first_dense=3, q_lora_rank=2048),
     "Glm4MoeLiteForCausalLM": Style(correction_bias=True, router_dtype="float32", first_dense=1, q_lora_rank=768),

@@ -131,6 +131,7 @@ def add_latent_attention(
     gated: bool = False,
     quantized: bool = True,
     down_lora: bool = True,
+    merged: bool = True,
 ) -> None:
     """
     Projections, norms and the cache of latent attention.
@@ -138,6 +139,8 @@ def add_latent_attention(
     The down projections and the latent vector are the same on every rank.
 
     Args:
+        merged: Both down projections are one.
+
         indexer_lora: The class names the parts of the indexer's merged projection, which LoRA needs.
 
         quantized: The class hands it the quant_config.
@@ -156,7 +159,7 @@ def add_latent_attention(
             f"{name}.fused_qkv_a_g_proj", hidden, (Part(rank, 1), Part(down, 1), Part(heads * latent.value)),
             **facts, fused=("q_a_proj", "kv_a_proj_with_mqa", "g_proj"),
         )  # fmt: skip
-    elif rank and latent.absorbed:
+    elif rank and latent.absorbed and merged:
         builder.linear(
             f"{name}.fused_qkv_a_proj", hidden, (rank, down),
             shard=REPLICATED, **facts, fused=("q_a_proj", "kv_a_proj_with_mqa"), lora=down_lora,
