@@ -103,6 +103,18 @@ def test_a_shell_in_the_entrypoint_is_seen_through():
     assert "shell-wrapper" in {item.code for item in report.all_findings}
 
 
+def test_services_on_one_gpu_must_share_it():
+    device = "deploy: {resources: {reservations: {devices: [{device_ids: ['0'], capabilities: [gpu]}]}}}"
+    service = "{{image: vllm/vllm-openai:v0.33.0, command: [Qwen/Qwen3-8B, --gpu-memory-utilization, '{}'], {}}}"
+
+    def codes(first, second):
+        text = f"services:\n  a: {service.format(first, device)}\n  b: {service.format(second, device)}\n"
+        return [item.code for item in vs.check_text(text, gpu="h100-sxm").findings]
+
+    assert codes(0.5, 0.6) == ["gpu-shared"]
+    assert codes(0.4, 0.5) == []
+
+
 def test_services_without_vllm_are_left_alone():
     text = "services: {db: {image: postgres:17}, ui: {image: x/vllm-ui:1, entrypoint: [node]}}"
 

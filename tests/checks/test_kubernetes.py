@@ -158,6 +158,25 @@ def test_secrets_and_dead_metrics_are_found_in_any_object():
     assert {("secret-in-plain-text", 39), ("dead-metric", 42)} <= findings(text)
 
 
+def test_a_service_must_send_to_a_port_of_the_container():
+    service = "---\nkind: Service\nmetadata: {name: s}\nspec: {selector: {app: qwen}, ports: [{port: 80, targetPort: PORT}]}\n"
+
+    assert ("service-port", 40) in findings(GOOD + service.replace("PORT", "9000"))
+    assert "service-port" not in {code for code, _ in findings(GOOD + service.replace("PORT", "http"))}
+    assert "service-port" not in {
+        code for code, _ in findings(GOOD + service.replace("app: qwen", "app: other").replace("PORT", "9"))
+    }
+
+
+def test_a_secret_anywhere_in_values_is_found_once():
+    secret = "hf_" + "a1b2c3d4e5f6g7h8i9j0"
+    text = f"servingEngineSpec: {{modelSpec: [{{modelURL: Qwen/Qwen3-8B, hf_token: {secret}}}]}}"
+    twice = GOOD.replace("valueFrom: {secretKeyRef: {name: hf, key: token}}", f"value: {secret}")
+
+    assert ("secret-in-plain-text", 1) in findings(text)
+    assert [item.code for item in vs.check_text(twice).all_findings].count("secret-in-plain-text") == 1
+
+
 def test_lists_and_workers_of_a_group_are_read():
     pod = yaml.safe_load(GOOD)["spec"]["template"]
     group = {

@@ -12,7 +12,23 @@ from vllm_sizing.checks.server import Wanted, check_server
 from vllm_sizing.errors import SizingError
 from vllm_sizing.sources.launches import parse_launches
 
-VIEWS = ("command", "script", "docker", "compose", "kubernetes", "lws", "helm", "llm_d", "kserve", "config", "slurm")
+VIEWS = (
+    "command",
+    "script",
+    "docker",
+    "compose",
+    "kubernetes",
+    "lws",
+    "helm",
+    "llm_d",
+    "kserve",
+    "kuberay",
+    "config",
+    "slurm",
+    "systemd",
+    "quadlet",
+    "skypilot",
+)
 # Of an image that is older than vLLM's serve command, and of versions whose flags have other names.
 VERSIONS = ("0.10.0", "0.11.0", "0.12.0", "0.17.1", "0.20.0", "0.27.0", "0.30.0", "0.33.0")
 
@@ -70,7 +86,24 @@ def test_every_view_of_a_plan_is_read_back_to_its_numbers(plan, view):
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
-@given(plan=plans(), view=st.sampled_from(("docker", "compose", "kubernetes", "lws", "helm", "llm_d", "kserve")))
+@given(
+    plan=plans(),
+    view=st.sampled_from(
+        (
+            "docker",
+            "compose",
+            "kubernetes",
+            "lws",
+            "helm",
+            "llm_d",
+            "kserve",
+            "kuberay",
+            "systemd",
+            "quadlet",
+            "skypilot",
+        )
+    ),
+)
 def test_what_generate_writes_has_no_errors(plan, view):
     for text in texts(plan, view):
         for launch in parse_launches(text).launches:

@@ -3,6 +3,7 @@ SARIF 2.1.0: what its schema demands of the parts that we write (tried against t
 """
 
 import json
+from pathlib import Path
 
 import jsonschema
 import pytest
@@ -134,3 +135,10 @@ def test_hostile_names_cannot_steer_a_terminal():
 def test_every_rule_says_what_it_means(rule):
     assert rule.severity in {"error", "warning", "info"}
     assert rule.about.endswith(".")
+
+
+def test_every_rule_is_documented():
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "check-rules.md").read_text()
+
+    rows = [line for line in page.splitlines() if line.startswith("| `")]
+    assert rows == [f"| `{rule.code}` | {rule.severity} | {rule.about} |" for rule in check_rules().values()]

@@ -77,6 +77,25 @@ def answers(p: vs.Plan) -> None:
     assert_type(p.alternatives, tuple[vs.Alternative, ...])
 
 
+def checking() -> None:
+    report = vs.check("compose.yaml", gpu="h100-sxm", log="start.log", workload=vs.Workload(100, 100, 8))
+    assert_type(report, vs.CheckReport)
+    assert_type(vs.check_text("vllm serve m", gpu=vs.find_gpu("l4")), vs.CheckReport)
+    assert_type(report.fits, bool | None)
+    for server in report.servers:
+        assert_type(server, vs.ServerCheck)
+        assert_type(server.plan, vs.Plan | None)
+        assert_type(server.corrected, tuple[str, ...])
+        assert_type(server.waste, tuple[vs.Waste, ...])
+        assert_type(server.measured, tuple[vs.Measured, ...])
+    for found in report.all_findings:
+        assert_type(found, vs.CheckFinding)
+        assert_type(found.line, int)
+    assert_type(vs.render.check_console(report), str)
+    assert_type(vs.render.check_json(report), str)
+    assert_type(vs.render.sarif(report), str)
+
+
 def texts(p: vs.Plan) -> None:
     assert_type(vs.to_text(p), str)
     assert_type(vs.render.command(p), str)

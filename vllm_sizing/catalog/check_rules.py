@@ -94,6 +94,7 @@ number-in-args error Kubernetes takes arguments as text only.
 gpu-missing error The container gets no GPU.
 gpu-count error The container gets fewer GPUs than the command uses, or none that the command can divide by.
 gpus-idle warning The container gets more GPUs than the command uses.
+gpu-shared warning Two servers take more of one GPU than it has.
 gpu-request-differs error Kubernetes wants requests and limits of GPUs to be equal.
 shared-memory error Shared memory is smaller than the processes of the server need to start.
 shared-memory-tight warning Shared memory is enough to start, and not for NCCL.
@@ -117,6 +118,7 @@ selector-differs error The selector does not match the labels of its own pods.
 volume-missing error A mount names a volume that is not declared.
 service-variable error A service with this name sets VLLM_PORT, which vLLM reads as its own.
 service-port warning The service sends requests to a port that the server does not listen on.
+evaluated-twice error A shell reads the argument once more and changes it.
 cache-lost info Every new container downloads the weights again.
 privileged warning The container has rights that a server does not need.
 dead-metric warning The metric does not exist in vLLM any more.
@@ -127,7 +129,6 @@ eager warning CUDA graphs are off: decoding is slower.
 speed-switched-off info A default that makes the server faster is switched off.
 unbounded-queue info Nothing limits how many requests wait.
 kv-cache-below-seqs info More requests are admitted than the cache holds at their longest.
-waste info Memory is paid for and serves nothing.
 log-differs warning The start-up log differs from the plan by more than its interval.
 log-not-understood warning The log has no line that could be compared.
 log-failed error The log ends in a failed start.

@@ -11,6 +11,7 @@ from vllm_sizing.catalog.check_rules import finding
 from vllm_sizing.checks.environment import about_documents
 from vllm_sizing.checks.kubernetes import about_objects
 from vllm_sizing.checks.needs import Needs, needs_of
+from vllm_sizing.checks.place import about_sharing
 from vllm_sizing.checks.server import Wanted, check_server
 from vllm_sizing.errors import SourceError
 from vllm_sizing.sources.launches import parse_launches, read_text
@@ -133,7 +134,10 @@ def check_text(
     if len(sheet.launches) > _MOST_SERVERS:
         message = f"only the first {_MOST_SERVERS} of {len(sheet.launches)} servers were checked"
         found.append(finding("not-analysable", message))
-    return CheckReport(source=source, kind=sheet.kind, servers=servers, findings=tuple(dict.fromkeys(found)))
+    found += about_sharing(sheet.launches, servers)
+    told = {(item.code, item.line) for server in servers for item in server.findings}
+    kept = [item for item in dict.fromkeys(found) if (item.code, item.line) not in told]
+    return CheckReport(source=source, kind=sheet.kind, servers=servers, findings=tuple(kept))
 
 
 def _needs(server: ServerCheck) -> Needs | None:

@@ -144,6 +144,10 @@ def about_documents(documents: Sequence[Node]) -> Iterator[CheckFinding]:
         for node in document.walk():
             if not isinstance(node.value, str):
                 continue
+            if is_secret("", node.text):
+                message = "something that looks like a secret stands in the file"
+                hint = "refer to a secret that is kept elsewhere"
+                yield finding("secret-in-plain-text", message, line=node.line, hint=hint)
             for metric in _DEAD_METRICS:
                 if metric in node.text:
                     message = f"{metric} does not exist any more"

@@ -10,6 +10,7 @@ from vllm_sizing.catalog.check_rules import finding
 from vllm_sizing.catalog.names import quote
 from vllm_sizing.sources.launch_kubernetes import GPU_RESOURCES, find_gpus
 from vllm_sizing.sources.quantities import parse_size
+from vllm_sizing.sources.yaml_nodes import Node
 from vllm_sizing.units import format_gib
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
     from vllm_sizing.checks.needs import Needs
     from vllm_sizing.sources.launch import Launch
-    from vllm_sizing.sources.yaml_nodes import Node
     from vllm_sizing.specs.check import CheckFinding
 
 # What an HTTP server of vLLM answers with 200 when it is well: entrypoints/serve/instrumentator.
@@ -25,6 +25,7 @@ _HEALTHY = frozenset({"/health", "/ping", "/version", "/metrics", "/load"})
 _GUARDED = "/v1/"
 _LEAST_DEADLINE_S = 5
 _ROLLOUT_S = 600
+_NONE = Node(None, 0)
 _KINDS = ("startupProbe", "livenessProbe", "readinessProbe")
 
 
@@ -189,6 +190,7 @@ def about_objects(documents: Sequence[Node], launches: Sequence[Launch], needs: 
         kind = document.string("kind")
         if kind == "Service":
             yield from _service(document, launches)
+            yield from _service_port(document, launches)
         if id(document) in pods:
             yield from _workload(document, needs)
 
@@ -203,6 +205,28 @@ def _service(document: Node, launches: Sequence[Launch]) -> Iterator[CheckFindin
     if name is not None and name.text == "vllm" and linked:
         message = "a service named vllm sets VLLM_PORT=tcp://... in every pod, with which vLLM refuses to start"
         yield finding("service-variable", message, line=name.line, hint="rename it, or set enableServiceLinks: false")
+
+
+def _service_port(document: Node, launches: Sequence[Launch]) -> Iterator[CheckFinding]:
+    """
+    Whether the port that a service sends to is one of the containers'.
+    """
+    selector = {name: node.text for name, node in document.entries("spec", "selector").items()}
+    for launch in launches:
+        labels = launch.document.entries("spec", "template", "metadata", "labels") if launch.document else {}
+        if (
+            not selector
+            or launch.container is None
+            or any(labels.get(name, _NONE).text != text for name, text in selector.items())
+        ):
+            continue
+        ports = launch.container.items("ports")
+        known = {str(item.number("containerPort")) for item in ports} | {item.string("name") for item in ports}
+        for port in document.items("spec", "ports"):
+            target = port.get("targetPort") or port.get("port")
+            if ports and target is not None and target.text not in known:
+                message = f"the service sends to port {quote(target.text)}, which {launch.name} does not have"
+                yield finding("service-port", message, line=target.line)
 
 
 def _workload(document: Node, needs: Needs | None) -> Iterator[CheckFinding]:

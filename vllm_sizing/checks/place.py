@@ -10,14 +10,15 @@ from vllm_sizing.catalog.check_rules import finding
 from vllm_sizing.units import ceil_div, format_gib
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from vllm_sizing.catalog.flags import Release
     from vllm_sizing.checks.needs import Needs
     from vllm_sizing.sources.launch import Launch
-    from vllm_sizing.specs.check import CheckFinding
+    from vllm_sizing.specs.check import CheckFinding, ServerCheck
 
 _DRAIN_SINCE: Release = (0, 18, 0)
+_MOST_SHARED = 0.95
 _CONTAINERS = ("docker", "compose", "kubernetes")
 
 
@@ -41,6 +42,25 @@ def about_gpus(launch: Launch, used: int, given: int | None, num_nodes: int) -> 
         message = f"the command uses {each} of {given} GPUs{nodes}; {given - each} stay idle"
         hint = f"give it {each}, or raise tensor_parallel_size or data_parallel_size"
         yield finding("gpus-idle", message, line=line, hint=hint)
+
+
+def about_sharing(launches: Sequence[Launch], servers: Sequence[ServerCheck]) -> Iterator[CheckFinding]:
+    """
+    Services of one file on the same GPUs: each takes its share of the whole memory.
+    """
+    shares: dict[str, list[tuple[float, str, int]]] = {}
+    for launch, server in zip(launches, servers, strict=False):
+        if server.plan is not None and server.plan.engine_args.gpu_memory_utilization is not None:
+            for device in launch.devices:
+                share = server.plan.engine_args.gpu_memory_utilization
+                shares.setdefault(device, []).append((share, launch.name, launch.gpu_line))
+    for device, users in shares.items():
+        total = sum(share for share, _, _ in users)
+        if len(users) > 1 and total > _MOST_SHARED:
+            names = ", ".join(name for _, name, _ in users)
+            message = f"{names} take {total:.2f} of GPU {device} together"
+            hint = "let gpu_memory_utilization add up to 0.95 or less, and start one after the other"
+            yield finding("gpu-shared", message, line=users[-1][2], hint=hint)
 
 
 def about_shared_memory(launch: Launch, needs: Needs) -> Iterator[CheckFinding]:

@@ -250,6 +250,7 @@ def _of_plan(answer: Plan, read: ReadCommand) -> Iterator[CheckFinding]:
             hint=item.hint,
             line=line or read.lines["model"],
         )
+    yield from _about_layout(answer, read)
     cache, args = answer.kv_cache, answer.engine_args
     if answer.fits and args.max_num_seqs and cache.max_concurrency < args.max_num_seqs and cache.groups:
         message = (
@@ -258,6 +259,20 @@ def _of_plan(answer: Plan, read: ReadCommand) -> Iterator[CheckFinding]:
             "that they are preempted and computed again"
         )
         yield finding("kv-cache-below-seqs", message, line=read.lines.get("max_num_seqs", read.lines["model"]))
+
+
+def _about_layout(answer: Plan, read: ReadCommand) -> Iterator[CheckFinding]:
+    """
+    What vLLM refuses of replicas and nodes: vLLM 0.33 config/parallel.py, engine/arg_utils.py.
+    """
+    for name in ("data_parallel_external_lb", "data_parallel_rank"):
+        if read.values.get(name) not in (None, False) and not answer.model.num_experts:
+            message = f"{name} is for models with experts; vLLM refuses it for {quote(answer.model.name)}"
+            yield finding("refused", message, line=read.lines[name], hint="run replicas of their own")
+    nodes = read.values.get("nnodes") or 1
+    if answer.num_gpus % nodes:
+        message = f"{answer.num_gpus} GPUs cannot be divided among {nodes} nodes"
+        yield finding("refused", message, line=read.lines["nnodes"])
 
 
 def _about_place(

@@ -135,6 +135,11 @@ def _part(word: Word, following: Sequence[Word], table: FlagTable) -> Part:
     if any(item.unknown for item in words):
         return _unknown(words, flag)
     texts = [item.text for item in words]
+    if flag.dest == "config" and "=" in word.text:
+        message = f"{quote(word.text)} is not read: vLLM wants --config and the file as two words"
+        corrected = tuple(word.text.split("=", 1))
+        found = finding("config-file-ignored", message, line=word.line, hint=_write(corrected))
+        return Part(words, "config", None, corrected, (found,))
     if flag.dest == "model" and (len(texts) > 1 or "=" in word.text):
         return Part(words, "model", None, tuple(texts))
     problem: str | None
@@ -148,8 +153,8 @@ def _part(word: Word, following: Sequence[Word], table: FlagTable) -> Part:
     except SizingError as error:
         problem = error.message
     if problem is None:
-        corrected = () if "secret" in flag.marks else tuple(texts)
-        return Part(words, flag.dest, uses[0], corrected, tuple(_remarks(texts, table, word.line)))
+        kept = () if "secret" in flag.marks else tuple(texts)
+        return Part(words, flag.dest, uses[0], kept, tuple(_remarks(texts, table, word.line)))
     values = [word.text.partition("=")[2]] if "=" in word.text else texts[1:]
     replaced = replace_value(flag, values, table.release)
     replaced = None if replaced == (flag.name, *values) else replaced

@@ -63,6 +63,8 @@ class Launch(NamedTuple):
 
         wrapped: A shell stands between the container and vLLM.
 
+        devices: The GPUs by name, where they are named.
+
         entrypoint: The image's own entrypoint runs before the words that the file gives.
     """
 
@@ -87,6 +89,7 @@ class Launch(NamedTuple):
     document: Node | None = None
     wrapped: bool = False
     entrypoint: bool = False
+    devices: tuple[str, ...] = ()
     findings: tuple[CheckFinding, ...] = ()
 
 

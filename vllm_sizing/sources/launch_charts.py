@@ -7,13 +7,15 @@ from __future__ import annotations
 from json import dumps
 from typing import TYPE_CHECKING
 
-from vllm_sizing.sources.launch import Launch, Variable, Word
-from vllm_sizing.sources.launch_kubernetes import find_gpu_label, find_gpus, find_shm, parse_environment
+from vllm_sizing.sources.launch import Launch, Variable, Word, finding
+from vllm_sizing.sources.launch_command import parse_commands
+from vllm_sizing.sources.launch_kubernetes import find_gpu_label, find_gpus, find_shm, one_gpu, parse_environment
 from vllm_sizing.sources.shell_text import parse_script
 from vllm_sizing.sources.yaml_nodes import parse_nodes
 
 if TYPE_CHECKING:
     from vllm_sizing.sources.yaml_nodes import Node
+    from vllm_sizing.specs.check import CheckFinding
 
 # vLLM's production-stack, chart vllm-stack 0.1.12: keys of vllmConfig.
 _STACK_FLAGS = {
@@ -58,6 +60,7 @@ def parse_llm_inference_service(document: Node) -> list[Launch]:
     containers = pod.items("containers") if pod is not None else []
     container = next((item for item in containers if item.string("name") == "main"), None)
     words = [_storage(spec.get("model", "uri"))]
+    found: list[CheckFinding] = []
     for key, flag in _PARALLELISM.items():
         if node := spec.get("parallelism", key):
             words += [Word(flag, node.line), Word(node.text, node.line)]
@@ -68,7 +71,11 @@ def parse_llm_inference_service(document: Node) -> list[Launch]:
         if variable.name == "VLLM_ADDITIONAL_ARGS" and variable.value:
             commands = parse_script(variable.value, first_line=variable.line)
             words += [word for command in commands[:1] for word in command.words]
-    return [_launch("kserve", document, pod, container, words, container.string("image"))]
+            if len(commands) != 1 or any(word.unknown for word in commands[0].words):
+                message = "KServe's preset reads VLLM_ADDITIONAL_ARGS in a shell, which would run a part of it"
+                found.append(finding("evaluated-twice", message, line=variable.line, hint="put it in single quotes"))
+    launch = _launch("kserve", document, pod, container, words, container.string("image"))
+    return [launch._replace(findings=tuple(found))]
 
 
 def parse_ray_service(document: Node) -> list[Launch]:
@@ -184,6 +191,42 @@ def parse_llm_d(document: Node) -> list[Launch]:
             launch = _launch("helm", document, part, container, words, container.string("image"))
             launches.append(launch._replace(name=f"{role}/{container.string('name')}"))
     return launches
+
+
+def parse_skypilot(document: Node) -> list[Launch]:
+    """
+    A task of SkyPilot: its commands are a script, its GPUs have names of their own.
+    """
+    run, accelerators = document.get("run"), document.get("resources", "accelerators")
+    if run is None or not isinstance(run.value, str):
+        return []
+    given: list[tuple[str, int | None]] = []
+    if accelerators is not None and isinstance(accelerators.value, dict):
+        given = [(name, node.number()) for name, node in accelerators.value.items()]
+    elif accelerators is not None:
+        for word in accelerators.words():
+            name, _, count = word.text.partition(":")
+            given.append((name, int(count) if count.isdecimal() and len(count) < 6 else 1))
+    counts = {count for _, count in given}
+    image = document.string("resources", "image_id").removeprefix("docker:")
+    known = [Variable(name, None if node.value is None else node.text, node.line) for key in ("envs", "secrets")
+             for name, node in document.entries(key).items()]  # fmt: skip
+    line = accelerators.line if accelerators is not None else run.line
+    return [
+        launch._replace(
+            kind="skypilot",
+            name=document.string("name") or "task",
+            image=image,
+            image_line=line,
+            environment=(*launch.environment, *known),
+            num_gpus=counts.pop() if len(counts) == 1 else None,
+            gpu_line=line,
+            gpu=one_gpu({name for name, _ in given}),
+            num_nodes=document.number("num_nodes") or 1,
+            shm_bytes=None,
+        )
+        for launch in parse_commands(run.text, first_line=run.first_line)
+    ]
 
 
 def _launch(kind: str, document: Node, pod: Node, container: Node, words: list[Word], image: str) -> Launch:

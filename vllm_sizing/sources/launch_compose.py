@@ -87,6 +87,11 @@ def _launch(name: str, service: Node, document: Node) -> Launch | None:
         document=document,
         wrapped=wrapped,
         entrypoint=service.get("entrypoint") is None,
+        devices=tuple(
+            item.text
+            for device in service.items("deploy", "resources", "reservations", "devices")
+            for item in device.items("device_ids")
+        ),
         findings=tuple(found),
     )
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 MAX_FILE_BYTES = 4_000_000
 _KEY = re.compile(r"""(?:"[^"\n]+"|'[^'\n]+'|[A-Za-z_][\w./-]*)\s*:(?:\s|$)|[{%]|---""")
+_UNIT = re.compile(r"\A(?:[ \t]*(?:[#;].*)?\n)*\[[A-Z][A-Za-z]+\][ \t]*\n")
 _HIDDEN = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 
 
@@ -77,6 +78,10 @@ def parse_launches(text: str, *, where: str = "the text") -> Sheet:
     if not text.strip():
         message = f"{where} is empty; give a command, a script or a manifest"
         raise SourceError(message, source=where)
+    if _UNIT.search(text):
+        from vllm_sizing.sources.launch_unit import parse_unit
+
+        return Sheet("unit", tuple(parse_unit(text)))
     if not _looks_like_yaml(text):
         from vllm_sizing.sources.launch_command import parse_commands
 
@@ -120,6 +125,8 @@ def _of_document(document: Node) -> tuple[str, list[Launch]]:
         return "helm", launch_charts.parse_production_stack(document)
     if "modelArtifacts" in keys:
         return "helm", launch_charts.parse_llm_d(document)
+    if "run" in keys and "resources" in keys:
+        return "skypilot", launch_charts.parse_skypilot(document)
     from vllm_sizing.catalog.flags import flag_history
 
     flags = [name for name in keys if flag_history("--" + name.removeprefix("no-").replace("_", "-"))]

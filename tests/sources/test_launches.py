@@ -1,0 +1,228 @@
+"""
+Every format that starts vLLM: what it is, which servers are in it, and what it gives them.
+"""
+
+import pytest
+
+import vllm_sizing as vs
+from vllm_sizing.errors import SourceError
+from vllm_sizing.sources.launches import parse_launches, read_text
+from vllm_sizing.sources.quantities import parse_gpus, parse_seconds, parse_size
+
+
+@pytest.fixture(scope="module")
+def plan():
+    return vs.plan(
+        vs.load_model("Qwen/Qwen3-32B"),
+        vs.find_gpu("h100-sxm"),
+        num_gpus=2,
+        engine_args=vs.EngineArgs(tensor_parallel_size=2, max_model_len=8192, speculative_config={"method": "ngram", "num_speculative_tokens": 3, "prompt_lookup_max": 4}),
+    )  # fmt: skip
+
+
+def texts(plan, view):
+    text = getattr(vs.render, view)(plan)
+    return [text] if isinstance(text, str) else [item for name, item in text.items() if name.endswith(".yaml")]
+
+
+@pytest.mark.parametrize(
+    ("view", "kind", "gpus", "gpu"),
+    [
+        ("command", "shell", None, ""),
+        ("script", "shell", None, ""),
+        ("slurm", "shell", None, ""),
+        ("docker", "shell", 2, ""),
+        ("config", "config", None, ""),
+        ("compose", "compose", None, ""),
+        ("kubernetes", "kubernetes", 2, "h100-sxm"),
+        ("lws", "kubernetes", 2, "h100-sxm"),
+        ("kserve", "kubernetes", 2, "h100-sxm"),
+        ("kuberay", "kubernetes", 2, "h100-sxm"),
+        ("helm", "helm", 2, "h100-sxm"),
+        ("llm_d", "helm", 2, ""),
+        ("systemd", "unit", None, ""),
+        ("quadlet", "unit", 2, ""),
+        ("skypilot", "skypilot", 2, "h100-sxm"),
+    ],
+)
+def test_what_we_write_is_read_back(plan, view, kind, gpus, gpu):
+    for text in texts(plan, view):
+        sheet = parse_launches(text)
+
+        assert sheet.kind == kind
+        assert sheet.launches
+        for launch in sheet.launches:
+            assert launch.num_gpus in {gpus, 2}
+            assert launch.gpu == gpu
+            server = vs.check_text(text, gpu="h100-sxm", vllm_version="0.33.0").servers[0]
+            assert server.plan.kv_cache == plan.kv_cache
+            assert [item for item in server.findings if item.severity == "error"] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("kind: InferenceService\nspec: {predictor: {model: {storageUri: hf://a/b:main, args: [--seed, '1']}}}", "a/b --seed 1"),
+        ("kind: InferenceService\nspec: {predictor: {containers: [{image: x/vllm:1, args: [--model, m]}]}}", "--model m"),
+        ("kind: LLMInferenceService\nspec: {model: {uri: 'hf://a/b'}, parallelism: {tensor: 2}}", "a/b --tensor-parallel-size 2"),
+        (
+            "kind: LLMInferenceService\nspec: {model: {uri: hf://a/b}, template: {containers: [{name: main, env: [{name: VLLM_ADDITIONAL_ARGS, value: \"--x 'a b'\"}]}]}}",
+            "a/b --x a b",
+        ),
+        (
+            "kind: RayService\nspec:\n  serveConfigV2: |\n    applications: [{args: {llm_configs: [{model_loading_config: {model_id: a/b}, engine_kwargs: {max_model_len: 8, enforce_eager: true, enable_prefix_caching: false, sizes: [1, 2], config: {a: 1}}}]}}]\n",
+            'a/b --max-model-len 8 --enforce-eager --no-enable-prefix-caching --sizes 1 2 --config {"a": 1}',
+        ),
+        (
+            "servingEngineSpec: {modelSpec: [{name: n, modelURL: a/b, modelRevision: r, vllmConfig: {maxModelLen: 8, enableChunkedPrefill: false, extraArgs: [--seed, '1']}}]}",
+            "a/b --max-model-len 8 --no-enable-prefix-caching --no-enable-chunked-prefill --revision r --seed 1",
+        ),
+        (
+            "modelArtifacts: {uri: hf://a/b}\ndecode: {parallelism: {tensor: 2, data: 1}, containers: [{name: v, args: [--seed, '1']}]}\nprefill: {create: false}",
+            "a/b --seed 1 --tensor-parallel-size 2 --data-parallel-size 1",
+        ),
+        ("model: a/b\nenforce-eager: true\nno-enable-prefix-caching: false\nmax-model-len: 8k\ncudagraph-capture-sizes: [1, 2]\nlimit-mm-per-prompt: {image: 1}\nspeculative-config:\nmiddleware: []\nlora-modules: [{name: x}]",
+         'a/b --enforce-eager --max-model-len 8k --cudagraph-capture-sizes 1 2 --limit-mm-per-prompt {"image": 1} --speculative-config None --lora-modules {"name": "x"}'),
+        ("name: t\nresources: {accelerators: {H100: 8}}\nrun: |\n  vllm serve a/b\n", "a/b"),
+        ("name: t\nresources: {accelerators: 'L4:2'}\nrun: vllm serve a/b\n", "a/b"),
+        ('[Service]\nExecStart=/usr/bin/vllm serve a/b --x "%%1 $$A" \\\n  --seed 1\n', "a/b --x %1 $A --seed 1"),
+        ("# c\n[Container]\nImage=x/vllm:1\nExec=a/b\nAddDevice=nvidia.com/gpu=0\n", "a/b"),
+        ("[Container]\nImage=x/y:1\nExec=vllm serve a/b\nSecret=t,type=env,target=HF_TOKEN\nEnvironment=A=1 'B=2 3'\nPublishPort=8000:8000\n", "a/b"),
+    ],
+)  # fmt: skip
+def test_arguments_are_found_wherever_a_format_keeps_them(text, words):
+    (launch,) = parse_launches(text).launches
+
+    assert " ".join(word.text for word in launch.words) == words
+    assert all(word.line >= 1 for word in launch.words)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: 1\nb: 2",
+        "kind: InferenceService\nspec: {predictor: {}}",
+        "kind: LLMInferenceService\n",
+        "kind: RayService\nspec: {serveConfigV2: {}}",
+        "kind: Pod\nspec: {containers: [{image: nginx:1}]}",
+        "kind: Pod\nspec: {containers: [{image: x/vllm:1, command: [sleep, inf]}]}",
+        "[Service]\nExecStart=/bin/true\n",
+        "[Container]\nImage=nginx\nExec=x\n",
+        "[Unit]\nDescription=x\n",
+        "name: t\nresources: {}\nrun: [1]\n",
+        "echo vllm serve m",
+        "docker run --gpus all --entrypoint /bin/bash vllm/vllm-openai:v0.33.0",
+        "docker run --gpus all --entrypoint bash x/vllm:1 -c 'sleep 1'",
+        "docker run -d",
+        "docker run nginx:1",
+        "bash -x y",
+    ],
+)
+def test_what_starts_no_vllm_gives_no_server(text):
+    assert parse_launches(text).launches == ()
+
+
+def test_a_preset_that_would_run_a_part_of_the_arguments_is_told():
+    text = "kind: LLMInferenceService\nspec: {model: {uri: hf://a/b}, template: {containers: [{name: main, env: [{name: VLLM_ADDITIONAL_ARGS, value: '--x $(id)'}]}]}}"
+
+    assert [item.code for item in parse_launches(text).launches[0].findings] == ["evaluated-twice"]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ("--gpus all", (None, 64 * 2**20, 10.0)),
+        ("--gpus '\"device=0,2\"' --shm-size=8g --stop-timeout 90", (2, 8 * 2**30, 90.0)),
+        ("-it --rm --runtime nvidia --ipc host", (None, None, 10.0)),
+        ("--device nvidia.com/gpu=all -e A=1 --env B", (None, 64 * 2**20, 10.0)),
+    ],
+)
+def test_what_docker_gives_a_container(options, expected):
+    (launch,) = parse_launches(f"B=2 sudo docker run {options} vllm/vllm-openai:v0.33.0 m").launches
+
+    assert (launch.num_gpus, launch.shm_bytes, launch.grace_s) == expected
+
+
+@pytest.mark.parametrize("text", ["python -m vllm.entrypoints.cli.main serve m", "uv run vllm serve m", "A=1 env B=2 vllm serve m", "bash -lc 'bash -c \"vllm serve m\"'", "sh -e -c 'vllm serve m'"])  # fmt: skip
+def test_programs_around_the_server_are_seen_through(text):
+    (launch,) = parse_launches(text).launches
+
+    assert [word.text for word in launch.words] == ["m"]
+
+
+def test_shells_in_shells_have_an_end():
+    import shlex
+
+    text = "vllm serve m"
+    for _ in range(8):
+        text = f"sh -c {shlex.quote(text)}"
+
+    assert parse_launches(text).launches == ()
+
+
+@pytest.mark.parametrize(
+    ("selector", "gpu"),
+    [
+        ("{nvidia.com/gpu.product: NVIDIA-L4}", "l4"),
+        ("{nvidia.com/gpu.product: NVIDIA-L4-SHARED}", "l4"),
+        ("{cloud.google.com/gke-accelerator: nvidia-h100-80gb}", "h100-sxm"),
+        ("{karpenter.k8s.aws/instance-gpu-name: l40s}", "l40s"),
+        ("{kubernetes.io/arch: amd64}", ""),
+    ],
+)
+def test_the_gpu_is_read_from_the_node_selector(selector, gpu):
+    text = f"kind: Pod\nspec: {{nodeSelector: {selector}, containers: [{{image: x/vllm:1, args: [m]}}]}}"
+
+    assert parse_launches(text).launches[0].gpu == gpu
+
+
+def test_several_kinds_of_nodes_are_no_answer():
+    term = "{matchExpressions: [{key: nvidia.com/gpu.product, operator: In, values: [NVIDIA-L4, NVIDIA-L40S]}, {key: x, operator: Exists}]}"
+    affinity = f"{{nodeAffinity: {{requiredDuringSchedulingIgnoredDuringExecution: {{nodeSelectorTerms: [{term}]}}}}}}"
+    text = f"kind: Pod\nspec: {{affinity: {affinity}, containers: [{{image: x/vllm:1, args: [m]}}]}}"
+
+    assert parse_launches(text).launches[0].gpu == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("64m", 64 * 2**20), ("1.5g", 3 * 2**29), ("10", 10), ("1x", None), ("", None), ("-1g", None), ("1kib", None)],
+)
+def test_sizes(text, size):
+    assert parse_size(text) == size
+
+
+def test_times_and_gpus():
+    assert [parse_seconds(text) for text in ("1h", "2m", "500ms", "", "x", "1m 2s")] == [
+        3600,
+        120,
+        0.5,
+        None,
+        None,
+        None,
+    ]
+    assert [parse_gpus(text) for text in ("0", "x", "/dev/dri", "device=1")] == [
+        (0, False),
+        (None, False),
+        (None, True),
+        (1, True),
+    ]
+
+
+def test_files_are_read_as_text(tmp_path):
+    path = tmp_path / "f"
+    path.write_bytes(b"\xef\xbb\xbfa\r\nb")
+    assert read_text(str(path)) == "a\nb"
+    for data in (b"\xff", b"x" * 4_000_001):
+        path.write_bytes(data)
+        with pytest.raises(SourceError):
+            read_text(str(path))
+    for name in ("missing", "a\0b"):
+        with pytest.raises(SourceError, match="cannot be read"):
+            read_text(name)
+
+
+@pytest.mark.parametrize("text", ["", " \n", "a\0b", "\x01"])
+def test_what_is_no_text_is_refused(text):
+    with pytest.raises(SourceError):
+        parse_launches(text)
