@@ -7,8 +7,8 @@ import pytest
 from tests.architectures.recorded import cases, check
 
 FAMILIES = (
-    "blip2", "cohere2_vision", "gemma3n", "granite_speech", "idefics3", "internvl", "minicpmv4", "muse_glimmer",
-    "speech",
+    "blip2", "cohere2_vision", "deepseek_vision", "gemma3n", "granite_speech", "idefics3", "internvl", "minicpmv", "minicpmv4",
+    "muse_glimmer", "speech",
 )  # fmt: skip
 
 

@@ -41,6 +41,7 @@ _MODULES = {
         "DeepseekV3ForCausalLM", "Glm4MoeLiteForCausalLM", "GlmMoeDsaForCausalLM", "MistralLarge3ForCausalLM",
     ),
     "deepseek_v4": ("DeepseekV4ForCausalLM",),
+    "deepseek_vision": ("DeepseekOCR2ForCausalLM", "DeepseekOCRForCausalLM", "DeepseekVLV2ForCausalLM"),
     "dense": (
         "ApertusForCausalLM", "Exaone4ForCausalLM", "ExaoneForCausalLM", "Glm4ForCausalLM",
         "HyperCLOVAXForCausalLM", "InternLM2ForCausalLM", "MiniCPMForCausalLM", "NemotronForCausalLM",
@@ -96,6 +97,7 @@ _MODULES = {
     "mamba": ("FalconMambaForCausalLM", "Mamba2ForCausalLM", "MambaForCausalLM"),
     "mimo": ("MiMoV2FlashForCausalLM",),
     "minicpm3": ("MiniCPM3ForCausalLM",),
+    "minicpmv": ("MiniCPMO", "MiniCPMV"),
     "minicpmv4": ("MiniCPMV4_6ForConditionalGeneration", "MiniCPMV4_7ForConditionalGeneration"),
     "minimax_m3": ("MiniMaxM3SparseForCausalLM", "MiniMaxM3SparseForConditionalGeneration"),
     "mixtral": ("MiniMaxM2ForCausalLM", "MixtralForCausalLM", "OlmoeForCausalLM", "PhiMoEForCausalLM"),
