@@ -15,7 +15,7 @@ from vllm_sizing.architectures.checkpoint import Checkpoint
 from vllm_sizing.architectures.config import Config
 from vllm_sizing.architectures.inner import add_inner_model
 from vllm_sizing.architectures.towers import MAX_SIDE, Vit, add_encoder, add_patches, open_tower, read_vit, square
-from vllm_sizing.specs.model import ROW, ModelSpec, Part
+from vllm_sizing.specs.model import REPLICATED, ROW, ModelSpec, Part
 
 # configuration_intern_vit.py of the checkpoints.
 _CHAT_VISION = {
@@ -33,6 +33,7 @@ _HF_PREFIXES = (
     ("model.multi_modal_projector.", "multi_modal_projector."),
 )
 _VIDEO_TEXT = ("gpt_oss", "qwen2", "qwen3", "qwen3_moe")
+_NVLM_DUMMY_HEADS = 7  # nvlm_d.py: 25 heads become 32.
 _TILES = 12  # max_dynamic_patch where the config is silent.
 
 
@@ -42,17 +43,25 @@ def build(checkpoint: Checkpoint) -> ModelSpec:
     """
     if checkpoint.architecture in ("InternVLForConditionalGeneration", "InternS1ForConditionalGeneration"):
         return _build_hf(checkpoint)
-    config, builder = checkpoint.config, checkpoint.builder()
+    config, builder, kind = checkpoint.config, checkpoint.builder(), checkpoint.architecture
     stack = add_inner_model(builder, checkpoint, prefix="language_model.")
     vision = config.needed_section("vision_config").over(_CHAT_VISION)
-    ratio = read_ratio(config)
-    with open_tower(builder, "vision") as tower:
-        vit = add_intern_vit(builder, tower, vision, "vision_model", num_layers=_selected(config, vision.num_layers()))
-        add_shuffled_mlp(tower, "mlp1", vit.hidden * ratio**2, stack.hidden)
+    ratio, skywork, nvlm = read_ratio(config), kind == "SkyworkR1VChatModel", kind == "NVLM_D"
+    with open_tower(builder, "image" if skywork else "vision") as tower:
+        vit = add_intern_vit(
+            builder, tower, vision, "vision_model",
+            num_layers=_selected(config, vision.num_layers()), dummy_heads=_NVLM_DUMMY_HEADS if nvlm else 0,
+        )  # fmt: skip
+        add_shuffled_mlp(
+            tower, "mlp1", vit.hidden * ratio**2, stack.hidden,
+            inner=stack.text.required("intermediate_size") if nvlm else 0, bias=not nvlm, quantized=skywork,
+        )  # fmt: skip
+    if skywork:
+        builder.traits |= {"no_lora", "no_encoder_data"}
     # The side that images are cut to; the encoder's own only says how many positions it learnt.
     side = config.integer("force_image_size", default=square(vision, "image_size"), maximum=MAX_SIDE)
     vit = attrs.evolve(vit, positions=(side // square(vision, "patch_size")) ** 2 + 1)
-    video = stack.text.text("model_type") in _VIDEO_TEXT
+    video = kind == "InternVLChatModel" and stack.text.text("model_type") in _VIDEO_TEXT
     _add_items(builder, config, vit, stack, ratio, video=video)
     return finish(checkpoint, builder, stack)
 
@@ -129,14 +138,19 @@ def _add_layer_ends(
         tower.parameter(f"{layer}.{scale}", hidden, layers=layers)
 
 
-def add_shuffled_mlp(tower: Builder, name: str, inputs: int, out: int) -> None:
+def add_shuffled_mlp(
+    tower: Builder, name: str, inputs: int, out: int, *, inner: int = 0, bias: bool = True, quantized: bool = False
+) -> None:
     """
-    Norm and two plain torch layers.
+    Norm and two layers, whole on every rank.
+
+    Args:
+        inner: Between them; 0: as wide as the decoder.
     """
+    inner = inner or out
     tower.norm(f"{name}.0", inputs, bias=True)
-    for at, width in ((1, inputs), (3, out)):
-        tower.parameter(f"{name}.{at}.weight", out, width)
-        tower.parameter(f"{name}.{at}.bias", out)
+    for at, before, after in ((1, inputs, inner), (3, inner, out)):
+        tower.linear(f"{name}.{at}", before, after, shard=REPLICATED, bias=bias, quantized=quantized, lora=False)
 
 
 def _add_items(builder: Builder, config: Config, vit: Vit, stack: Stack, ratio: int, *, video: bool) -> None:

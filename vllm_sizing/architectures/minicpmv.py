@@ -13,8 +13,8 @@ from vllm_sizing.architectures.checkpoint import Checkpoint
 from vllm_sizing.architectures.config import Config
 from vllm_sizing.architectures.idefics2 import add_idefics2
 from vllm_sizing.architectures.inner import add_inner_model
-from vllm_sizing.architectures.towers import Vit, add_encoder, open_tower, read_vit
-from vllm_sizing.architectures.whisper_encoder import add_mel_convolutions, whisper_sizes
+from vllm_sizing.architectures.towers import add_encoder, open_tower
+from vllm_sizing.architectures.whisper_encoder import add_plain_whisper, whisper_sizes
 from vllm_sizing.specs.model import REPLICATED, ModelSpec
 
 _VISION = {
@@ -88,38 +88,12 @@ def _add_resampler(tower: Builder, name: str, width: int, inputs: int, queries: 
 
 
 def _add_audio(builder: Builder, config: Config, stack: Stack) -> None:
-    """
-    Transformers' own Whisper encoder, whole on every rank.
-    """
     audio = whisper_sizes(config.section("audio_config") or Config({}, "audio_config"))
     with open_tower(builder, "audio") as tower:
-        vit = _add_plain_whisper(tower, audio, "apm")
+        vit = add_plain_whisper(tower, audio, "apm")
         for at, inputs in ((1, vit.intermediate // 4), (2, stack.hidden)):
             tower.parameter(f"audio_projection_layer.linear{at}.weight", stack.hidden, inputs)
             tower.parameter(f"audio_projection_layer.linear{at}.bias", stack.hidden)
     step = config.integer("audio_pool_step", default=2, maximum=_CHUNK_FRAMES)
     tokens = _AUDIO_CHUNKS * ((_CHUNK_FRAMES - step) // step + 1)
     add_encoder(builder, "audio", vit, stack.hidden, tokens=tokens, positions=_AUDIO_CHUNKS * _CHUNK_FRAMES)
-
-
-def _add_plain_whisper(tower: Builder, audio: Config, name: str) -> Vit:
-    vit = read_vit(audio)
-    hidden, inner, layers = vit.hidden, vit.intermediate, tuple(range(vit.num_layers))
-    add_mel_convolutions(tower, name, audio.required("num_mel_bins", maximum=2**16), hidden)
-    tower.parameter(f"{name}.embed_positions.weight", audio.required("max_source_positions", maximum=2**24), hidden)
-    layer = f"{name}.layers.*"
-    for part, inputs, outputs in (
-        ("self_attn.q_proj", hidden, hidden),
-        ("self_attn.k_proj", hidden, hidden),
-        ("self_attn.v_proj", hidden, hidden),
-        ("self_attn.out_proj", hidden, hidden),
-        ("fc1", hidden, inner),
-        ("fc2", inner, hidden),
-    ):
-        tower.parameter(f"{layer}.{part}.weight", outputs, inputs, layers=layers)
-        if part != "self_attn.k_proj":
-            tower.parameter(f"{layer}.{part}.bias", outputs, layers=layers)
-    for norm in ("self_attn_layer_norm", "final_layer_norm"):
-        tower.norm(f"{layer}.{norm}", hidden, layers=layers, bias=True)
-    tower.norm(f"{name}.layer_norm", hidden, bias=True)
-    return vit

@@ -31,6 +31,7 @@ _MODULES = {
     "bert_rope": (
         "ColBERTJinaRobertaModel", "GteModel", "GteNewForSequenceClassification", "GteNewModel", "NomicBertModel",
     ),
+    "audio_flamingo": ("AudioFlamingo3ForConditionalGeneration",),
     "blip2": ("Blip2ForConditionalGeneration",),
     "bailing_linear": ("BailingMoeV2_5ForCausalLM",),
     "classics": ("BloomForCausalLM", "FalconForCausalLM", "GPT2LMHeadModel", "GPTJForCausalLM"),
@@ -84,6 +85,11 @@ _MODULES = {
     "kimi_vision": (
         "KimiK25ForConditionalGeneration", "KimiK3ForConditionalGeneration", "KimiVLForConditionalGeneration",
     ),
+    "internvl": (
+        "H2OVLChatModel", "InternS1ForConditionalGeneration", "InternVLChatModel", "InternVLForConditionalGeneration",
+        "NVLM_D", "SkyworkR1VChatModel",
+    ),
+    "kimi_vision": ("KimiK25ForConditionalGeneration", "KimiVLForConditionalGeneration"),
     "jamba": ("JambaForCausalLM",),
     "lfm2": ("Lfm2ForCausalLM", "Lfm2MoeForCausalLM"),
     "llava": (
@@ -120,6 +126,9 @@ _MODULES = {
     "nemotron_nas": ("DeciLMForCausalLM",),
     "olmo_hybrid": ("OlmoHybridForCausalLM",),
     "pixtral_native": ("PixtralForConditionalGeneration",),
+    "ovis": ("Ovis", "Ovis2_5", "Ovis2_6ForCausalLM", "Ovis2_6_MoeForCausalLM"),
+    "paligemma": ("PaliGemmaForConditionalGeneration",),
+    "phi3_vision": ("Phi3VForCausalLM",),
     "opt": ("OPTForCausalLM",),
     "qwen2_vl": (
         "Exaone4_5_ForConditionalGeneration", "OpenCUAForConditionalGeneration", "Qwen2VLForConditionalGeneration",
@@ -147,6 +156,8 @@ _MODULES = {
         "Starcoder2ForCausalLM", "VaultGemmaForCausalLM",
     ),
     "zamba2": ("Zamba2ForCausalLM",),
+    "ultravox": ("UltravoxModel",),
+    "voxtral": ("VoxtralForConditionalGeneration",),
 }  # fmt: skip
 
 FAMILIES = {name: module for module, names in _MODULES.items() for name in names}

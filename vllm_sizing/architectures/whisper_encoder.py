@@ -61,6 +61,33 @@ def add_whisper_encoder(
     return attrs.evolve(vit, positions=positions)
 
 
+def add_plain_whisper(tower: Builder, audio: Config, name: str) -> Vit:
+    """
+    Transformers' own encoder of plain torch layers, whole on every rank; keys have no bias.
+    """
+    vit = read_vit(audio)
+    hidden, inner, layers = vit.hidden, vit.intermediate, tuple(range(vit.num_layers))
+    positions = audio.required("max_source_positions", maximum=2**24)
+    add_mel_convolutions(tower, name, audio.required("num_mel_bins", maximum=2**16), hidden)
+    tower.parameter(f"{name}.embed_positions.weight", positions, hidden)
+    layer = f"{name}.layers.*"
+    for part, inputs, outputs in (
+        ("self_attn.q_proj", hidden, hidden),
+        ("self_attn.k_proj", hidden, hidden),
+        ("self_attn.v_proj", hidden, hidden),
+        ("self_attn.out_proj", hidden, hidden),
+        ("fc1", hidden, inner),
+        ("fc2", inner, hidden),
+    ):
+        tower.parameter(f"{layer}.{part}.weight", outputs, inputs, layers=layers)
+        if part != "self_attn.k_proj":
+            tower.parameter(f"{layer}.{part}.bias", outputs, layers=layers)
+    for norm in ("self_attn_layer_norm", "final_layer_norm"):
+        tower.norm(f"{layer}.{norm}", hidden, layers=layers, bias=True)
+    tower.norm(f"{name}.layer_norm", hidden, bias=True)
+    return attrs.evolve(vit, positions=positions)
+
+
 def add_mel_convolutions(tower: Builder, name: str, mel_bins: int, hidden: int) -> None:
     """
     Two convolutions of three frames; the second halves their number.
