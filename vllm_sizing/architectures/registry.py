@@ -80,7 +80,6 @@ _MODULES = {
     "hrm": ("HrmTextForCausalLM",),
     "hy_v4": ("HYV4ForCausalLM",),
     "idefics3": ("Idefics3ForConditionalGeneration", "SmolVLMForConditionalGeneration"),
-    "internvl": ("InternS1ForConditionalGeneration", "InternVLChatModel", "InternVLForConditionalGeneration"),
     "kimi_linear": ("KimiLinearForCausalLM",),
     "kimi_vision": (
         "KimiK25ForConditionalGeneration", "KimiK3ForConditionalGeneration", "KimiVLForConditionalGeneration",
@@ -89,7 +88,6 @@ _MODULES = {
         "H2OVLChatModel", "InternS1ForConditionalGeneration", "InternVLChatModel", "InternVLForConditionalGeneration",
         "NVLM_D", "SkyworkR1VChatModel",
     ),
-    "kimi_vision": ("KimiK25ForConditionalGeneration", "KimiVLForConditionalGeneration"),
     "jamba": ("JambaForCausalLM",),
     "lfm2": ("Lfm2ForCausalLM", "Lfm2MoeForCausalLM"),
     "llava": (
