@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         UnsupportedError,
     )
     from vllm_sizing.render.console import to_text
+    from vllm_sizing.sizing.load_curve import load_curve
     from vllm_sizing.sizing.planner import plan
     from vllm_sizing.sizing.search import search, sweep
     from vllm_sizing.sizing.space import count_candidates
@@ -46,8 +47,10 @@ if TYPE_CHECKING:
         Estimate,
         KvCache,
         KvGroup,
+        LoadPoint,
         MemoryBudget,
         MemoryPart,
+        Percentiles,
         Performance,
         Plan,
     )
@@ -76,12 +79,14 @@ __all__ = [
     "KvCache",
     "KvGroup",
     "LatencyTarget",
+    "LoadPoint",
     "Measured",
     "MemoryBudget",
     "MemoryPart",
     "Miss",
     "ModelSpec",
     "Offer",
+    "Percentiles",
     "Performance",
     "Plan",
     "PlanRequest",
@@ -106,6 +111,7 @@ __all__ = [
     "find_gpu",
     "find_model",
     "listed_prices",
+    "load_curve",
     "load_model",
     "model_from_config",
     "plan",
@@ -127,6 +133,7 @@ _NAMES_BY_MODULE = {
         "UnknownArchitectureError UnknownNameError UnsupportedError"
     ),
     "render.console": "to_text",
+    "sizing.load_curve": "load_curve",
     "sizing.planner": "plan",
     "sizing.search": "search sweep",
     "sizing.space": "count_candidates",
@@ -138,7 +145,9 @@ _NAMES_BY_MODULE = {
     "specs.findings": "Finding",
     "specs.gpu": "Cluster GpuSpec",
     "specs.model": "ModelSpec",
-    "specs.plan": ("Alternative Decision Estimate KvCache KvGroup MemoryBudget MemoryPart Performance Plan"),
+    "specs.plan": (
+        "Alternative Decision Estimate KvCache KvGroup LoadPoint MemoryBudget MemoryPart Percentiles Performance Plan"
+    ),
     "specs.price": "Price",
     "specs.request": "PlanRequest Policy",
     "specs.search": "Miss Offer Refusal SearchResult SearchSpace",

@@ -31,6 +31,7 @@ from vllm_sizing.specs.plan import (
     KvGroup,
     MemoryBudget,
     MemoryPart,
+    Percentiles,
     Performance,
     Plan,
 )
@@ -203,11 +204,19 @@ def performance(**changes):
         "tpot_ms": Estimate(14.1, 16.73, 20.2, basis),
         "itl_ms": Estimate(14.0, 16.6, 20.0, basis),
         "e2el_ms": Estimate(3700.0, 4387.5, 5300.0, basis),
+        "ttft_percentiles_ms": Percentiles(118.0, 150.2, 240.9),
+        "tpot_percentiles_ms": Percentiles(16.7, 17.9, 19.3),
+        "itl_percentiles_ms": Percentiles(14.9, 15.2, 62.0),
+        "e2el_percentiles_ms": Percentiles(4380.0, 4700.0, 5100.0),
+        "burst_ttft_ms": Estimate(700.0, 902.3, 1300.0, basis),
         "output_tokens_per_s": Estimate(1540.0, 1866.2, 2200.0, basis),
         "total_tokens_per_s": Estimate(7700.0, 9331.0, 11_000.0, basis),
         "requests_per_s": Estimate(6.01, 7.29, 8.6, basis),
+        "output_tokens_per_s_per_gpu": Estimate(770.0, 933.1, 1100.0, basis),
+        "total_tokens_per_s_per_gpu": Estimate(3850.0, 4665.5, 5500.0, basis),
         "prefill_tokens_per_s": Estimate(15_000.0, 18_900.0, 24_000.0, basis),
         "num_running": 32,
+        "in_flight": 32.0,
         "limit": "memory bandwidth",
     }
     return Performance(**values | changes)

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import vllm_sizing as vs
-from vllm_sizing.sizing.roofline import Constants, Machine, distinct_experts, expert_seconds, matrix_seconds
+from vllm_sizing.sizing.roofline import Machine, distinct_experts, expert_seconds, matrix_seconds
+from vllm_sizing.sizing.speed_constants import Constants
 from vllm_sizing.sizing.work import Matrices, Work
 
 QWEN = vs.load_model("Qwen/Qwen3-8B")

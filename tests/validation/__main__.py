@@ -5,14 +5,13 @@
 from __future__ import annotations
 
 import collections
-import math
 import statistics
 import sys
 
 from tests.validation import alternatives, memory, speed
 from tests.validation.cases import cases
 from vllm_sizing.errors import SizingError
-from vllm_sizing.sizing import performance
+from vllm_sizing.sizing import accuracy, performance, steady
 
 QUANTIZATIONS = {"gpt-oss": "mxfp4", "nvfp4": "nvfp4", "NVFP4": "nvfp4", "Kimi": "int4", "fp8": "fp8", "MiniMax": "fp8"}
 
@@ -26,12 +25,12 @@ def speed_table():
         row, server = case.row, case.server
         got = speed.predicted(row, performance.performance_of(server, case.gpu))
         ours = (row, got)
-        state = performance.steady_state(server, performance.DEFAULTS)
+        state = steady.steady_state(server, performance.DEFAULTS)
         for key in (
             ("all rows", ""),
             ("GPU", case.gpu),
             ("model", row["config"]),
-            ("regime", performance.regime(server, state)),
+            ("regime", accuracy.regime(server, state)),
             ("source", "InferenceX" if row["ttft_is_mean"] else "jetson-ai-lab"),
         ):
             groups[key].append(ours)
@@ -130,8 +129,8 @@ def print_fit():
     for name, key in keys.items():
         logs = fit.left_out(everything, key)
         print(f"{name:24}", fit.errors_over_cells(everything, logs))
-        for kind, low, high in fit.quantiles(everything, logs):
-            print("   ", kind, [f"{math.exp(end) - 1:+.0%}" for end in (*low, *high)], low, high)
+        for kind, number, low, high in fit.quantiles(everything, logs):
+            print(f'    "{kind}": ({", ".join(str(pair) for pair in zip(low, high, strict=True))}),  # {number} rows')
 
 
 if __name__ == "__main__":

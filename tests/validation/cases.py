@@ -9,7 +9,7 @@ import math
 import attrs
 
 from tests.validation import speed
-from vllm_sizing.sizing import decisions, performance
+from vllm_sizing.sizing import decisions, performance, steady
 
 
 @attrs.frozen
@@ -19,7 +19,7 @@ class Case:
     """
 
     row: dict[str, str]
-    server: performance.Server
+    server: steady.Server
     gpu: str
     logs: tuple[float, float, float]
     burst: tuple[float, float]
@@ -70,8 +70,7 @@ def answers(case, constants):
     """
     TTFT (burst included), TPOT and throughput.
     """
-    steady = performance.steady_state(case.server, constants)
+    state = steady.steady_state(case.server, constants)
     tokens = case.server.workload.output_tokens
-    e2el_s = steady.ttft_s + steady.tpot_s * (tokens - 1)
-    rate = case.server.slots * case.server.replicas / e2el_s * tokens
-    return steady.ttft_s * 1e3 + case.burst[0] / steady.prefill_tokens_per_s, steady.tpot_s * 1e3, rate
+    rate = case.server.slots * case.server.replicas / state.e2el_s * tokens
+    return state.ttft_s * 1e3 + case.burst[0] / state.prefill_tokens_per_s, state.tpot_s * 1e3, rate

@@ -41,6 +41,8 @@ _OPTIONS = {
     "input_tokens": "--input-tokens",
     "output_tokens": "--output-tokens",
     "request_rate": "--request-rate",
+    "prefix_cache_hit_rate": "--prefix-cache-hit-rate",
+    "acceptance_rate": "--acceptance-rate",
     "concurrency": "--concurrency",
     "goal": "--goal",
 }

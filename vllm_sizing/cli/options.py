@@ -90,7 +90,24 @@ REQUEST: list[click.Parameter] = [
         help="Answer of a typical request. [default: 256]",
     ),
     Option("--concurrency", "-c", group=_WORKLOAD, type=COUNT, help="Requests at once. [default: 1]"),
-    Option("--request-rate", group=_WORKLOAD, type=NUMBER, help="Requests per second that arrive."),
+    Option(
+        "--request-rate",
+        group=_WORKLOAD,
+        type=NUMBER,
+        help="Requests per second that come at random; the speed is of this load instead of the concurrency.",
+    ),
+    Option(
+        "--prefix-cache-hit-rate",
+        group=_WORKLOAD,
+        type=NUMBER,
+        help="Share of prompt tokens that the prefix cache holds, up to 1. [default: 0]",
+    ),
+    Option(
+        "--acceptance-rate",
+        group=_WORKLOAD,
+        type=NUMBER,
+        help="Share of speculative tokens that are accepted, up to 1.",
+    ),
     Option(
         "--goal",
         group=_WORKLOAD,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from vllm_sizing.specs.engine import EngineArgs
 
 _TARGETS = {"target_ttft_ms": "ttft_ms", "target_tpot_ms": "tpot_ms", "target_e2el_ms": "e2el_ms"}
-_WORKLOAD = ("input_tokens", "output_tokens", "concurrency", "request_rate")
+_WORKLOAD = ("input_tokens", "output_tokens", "concurrency", "request_rate", "prefix_cache_hit_rate", "acceptance_rate")
 _POLICY = ("goal", "headroom_bytes", "overhead_bytes")
 _REQUEST = ("revision", "num_nodes", "interconnect", "memory_bytes", "params_b", "vllm_version")
 

@@ -161,7 +161,7 @@ def _tensor_slot(tensor: WeightTensor, layout: Layout, rank: int) -> int:
     if tensor.role == "experts":
         experts, rows, cols = tensor.shape
         experts = ceil_div(experts, layout.expert_ranks)
-        tensor_size = 1 if layout.expert_ranks > 1 else layout.tensor
+        tensor_size = layout.expert_tensor
         if tensor.shard.axis == 1:
             parts = tensor.adapters or len(tensor.shard.parts)
             return experts * rank * (parts * cols + rows // tensor_size)

@@ -16,7 +16,7 @@ from vllm_sizing.sizing.evaluate import Evaluation, evaluate
 from vllm_sizing.sizing.findings import collect_findings
 from vllm_sizing.sizing.layout import Layout
 from vllm_sizing.sizing.layouts import candidates, check_gpus, fixed_layout
-from vllm_sizing.sizing.performance import estimate_performance
+from vllm_sizing.sizing.performance import estimate_performance, server_of, with_highest_loads
 from vllm_sizing.sizing.reasons import explain
 from vllm_sizing.specs.engine import EngineArgs
 from vllm_sizing.specs.gpu import Cluster
@@ -92,11 +92,18 @@ def decide(
         shortfall_bytes=evaluation.shortfall_bytes,
         memory=evaluation.numbers.memory,
         kv_cache=evaluation.kv_cache,
-        performance=best.performance,
+        performance=_with_targets(best, question),
         decisions=explain(best, considered, question, completed),
         findings=collect_findings(best, question, vllm_version),
         alternatives=() if evaluation.fits or not propose else _alternatives(best, question, siblings),
     )
+
+
+def _with_targets(best: Candidate, question: Question) -> Performance | None:
+    server = server_of(best.evaluation, question.cluster, question.workload) if question.workload.target else None
+    if best.performance is None or server is None:
+        return best.performance
+    return with_highest_loads(best.performance, server)
 
 
 def _alternatives(best: Candidate, question: Question, siblings: tuple[ModelSpec, ...]) -> tuple[Alternative, ...]:
@@ -224,13 +231,16 @@ def _consider(question: Question) -> list[Candidate]:
 
 def _merit(candidate: Candidate, question: Question) -> tuple[Any, ...]:
     """
-    Better is larger: it starts, safely, holds the workload, and then the goal's own measure.
+    Better is larger: it starts, safely, holds the workload, keeps the targets, and then the goal's own measure.
     """
     evaluation, workload, layout = candidate.evaluation, question.workload, candidate.layout
     holds = evaluation.kv_cache.max_concurrency_at_workload * layout.data >= workload.concurrency
     wanted = min(question.model.max_model_len, question.args.max_model_len or question.model.max_model_len)
     performance, goal = candidate.performance, question.policy.goal
-    speed: float
+    speed, keeps = 0.0, True
+    if performance is not None:
+        times = performance.ttft_ms.mid, performance.tpot_ms.mid, performance.e2el_ms.mid
+        keeps = workload.target.kept(*times) and not performance.overloaded
     if performance is None:
         speed = float(layout.tensor)
     elif goal == "latency":
@@ -246,6 +256,7 @@ def _merit(candidate: Candidate, question: Question) -> tuple[Any, ...]:
         holds,
         evaluation.max_model_len >= wanted if goal != "throughput" else True,
         -evaluation.shortfall_bytes if not evaluation.fits else 0,
+        keeps,
         speed,
     )
 

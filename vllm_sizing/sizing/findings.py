@@ -14,6 +14,7 @@ from vllm_sizing.units import format_gib
 
 if TYPE_CHECKING:
     from vllm_sizing.sizing.decisions import Candidate, Question
+    from vllm_sizing.specs.workload import Workload
 
 _REFUSALS = {
     "weights": "the weights alone exceed the GPU: loading ends out of memory",
@@ -127,6 +128,7 @@ def _about_load(best: Candidate, question: Question) -> Iterator[Finding]:
             ),
             hint="raise max_num_seqs",
         )
+    yield from _about_speed(best, workload)
     logged = evaluation.kv_cache.size_tokens
     alone = cache.max_model_len_that_fits
     if evaluation.fits and len(cache.groups) > 1:
@@ -148,6 +150,56 @@ def _about_load(best: Candidate, question: Question) -> Iterator[Finding]:
                 f"each cached token is stored {layout.tensor // kv_heads} times"
             ),
             hint="data_parallel_size or decode_context_parallel_size stores it once",
+        )
+
+
+def _about_speed(best: Candidate, workload: Workload) -> Iterator[Finding]:
+    """
+    What the estimate of speed could not use, or promises not to keep.
+    """
+    speed, setup = best.performance, best.evaluation.setup
+    if setup.speculative_tokens and workload.acceptance_rate is None:
+        yield Finding(
+            code="acceptance-rate-unknown",
+            severity="warning",
+            message="speculation is on and acceptance_rate is not given: the speed counts no accepted token",
+            hint="give acceptance_rate, the share of draft tokens accepted",
+        )
+    if workload.prefix_cache_hit_rate and not setup.enable_prefix_caching:
+        yield Finding(
+            code="prefix-caching-off",
+            severity="warning",
+            message="prefix_cache_hit_rate is given, but prefix caching is off: every prompt is counted whole",
+            hint="set enable_prefix_caching=True",
+        )
+    if speed is None:
+        return
+    if speed.overloaded:
+        yield Finding(
+            code="overloaded",
+            severity="warning",
+            message=(
+                f"request_rate is {workload.request_rate:g} per second, more than the {speed.requests_per_s.mid:.3g} "
+                "that the server can do: its queue grows without end"
+            ),
+            hint="add GPUs or replicas, or lower request_rate",
+        )
+    target = workload.target
+    missed = [
+        f"{name} {estimate.mid:.4g} ms (target {limit:g})"
+        for name, estimate, limit in (
+            ("TTFT", speed.ttft_ms, target.ttft_ms),
+            ("TPOT", speed.tpot_ms, target.tpot_ms),
+            ("E2E latency", speed.e2el_ms, target.e2el_ms),
+        )
+        if limit is not None and estimate.mid > limit
+    ]
+    if missed:
+        yield Finding(
+            code="target-missed",
+            severity="warning",
+            message=f"the workload's targets are not kept: {', '.join(missed)}",
+            hint="lower concurrency or request_rate, add GPUs, or choose faster ones",
         )
 
 

@@ -46,6 +46,15 @@ class Layout(Value):
         """
         return self.tensor * self.data if self.expert else 1
 
+    @property
+    def expert_tensor(self) -> int:
+        """
+        Ranks that share one expert: without expert parallelism those of every replica.
+
+        Source: vLLM 0.33 ``fused_moe/config.py:flatten_tp_across_dp_and_pcp``.
+        """
+        return 1 if self.expert_ranks > 1 else self.tensor * self.data
+
 
 @lru_cache(maxsize=256)
 def stage_bounds(num_layers: int, num_stages: int) -> tuple[tuple[int, int], ...]:

@@ -203,7 +203,7 @@ def _check_refined(model: ModelSpec, layout: Layout, gpu: GpuSpec) -> None:
             and scheme.block[0]
             and scheme.adapts
         ):
-            width = _width(tensor) // layout.tensor
+            width = _width(tensor) // layout.expert_tensor
             if width % scheme.block[0]:
                 message = (
                     f"tensor_parallel_size is {layout.tensor}: experts of width {width:,} on a rank are no multiple of "

@@ -1,82 +1,29 @@
 """
 What the server will do with a workload: latency, throughput, and what binds it.
 
-Steady state of continuous batching from a roofline over the model's own two lists; intervals from
-the residuals of models that the constants were not fitted on.
+The physics is in `roofline` and `steady`, the width of the intervals in `accuracy`.
 """
 
 from __future__ import annotations
 
-import math
-
 import attrs
 
+from vllm_sizing.sizing.accuracy import estimate, intervals
 from vllm_sizing.sizing.evaluate import Evaluation
-from vllm_sizing.sizing.roofline import Constants, Machine, Step, step
-from vllm_sizing.sizing.work import Work, work_of
+from vllm_sizing.sizing.roofline import Machine
+from vllm_sizing.sizing.speed_constants import Constants
+from vllm_sizing.sizing.steady import Server, Steady, at_load, open_loop, spreads, steady_state
+from vllm_sizing.sizing.work import work_of
 from vllm_sizing.specs.gpu import Cluster
-from vllm_sizing.specs.plan import Estimate, Performance
-from vllm_sizing.specs.value import Value
-from vllm_sizing.specs.workload import Workload
-
-Logs = tuple[float, float]
+from vllm_sizing.specs.plan import Percentiles, Performance
+from vllm_sizing.specs.workload import LatencyTarget, Workload
 
 DEFAULTS = Constants()
-WAITING, PREFILL_HEAVY, SMALL_BATCH = 0.2, 2.0, 16
-# By regime: 10 and 90 % of the logarithms of measured over predicted TTFT, TPOT and throughput on models
-# left out of the fit; ``python -m tests.validation fit`` prints them.
-LOGS: dict[str, tuple[Logs, Logs, Logs]] = {
-    "small batch": ((-0.45, 0.52), (-0.17, 0.18), (-0.18, 0.17)),
-    "large batch": ((-0.44, 0.28), (-0.16, 0.23), (-0.24, 0.15)),
-    "prefill-heavy": ((-0.36, 0.38), (-0.16, 0.13), (-0.14, 0.15)),
-    "waiting": ((-0.60, 1.35), (-0.33, 0.20), (-0.22, 0.15)),
-}
-WIDER = 2.0  # GPUs outside the fit: the same physics with datasheet figures.
-FITTED = frozenset({"h100-sxm", "h200-sxm", "b200"})
-GROWN, ONSET = 0.6, 0.04  # Share of its answer that a request holds on average; how sharply waiting begins.
+GROWN = 0.6  # Share of its answer that a request holds on average.
+PCIE_BYTES_PER_S = 25e9  # Version 4, where nothing is said of the slot.
 NETWORK_BYTES_PER_S = 50e9  # 400 Gbit/s, one direction, where nothing is said of the network.
-
-
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class Server(Value):
-    """
-    One replica and what is asked of it: all that speed depends on.
-
-    Attributes:
-        work, machine: Of one rank.
-
-        slots: Requests in flight on the replica.
-
-        prompt: Tokens to prefill, what the prefix cache holds left out.
-
-        request_blocks: Cache blocks of a request that has grown half-way; ``pool``: all there are.
-    """
-
-    work: Work
-    machine: Machine
-    workload: Workload
-    slots: float
-    prompt: float
-    replicas: int
-    max_num_seqs: int
-    max_num_batched_tokens: int
-    request_blocks: int
-    pool: int
-
-
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class Steady(Value):
-    """
-    The closed loop in balance: seconds, and what they were made of.
-    """
-
-    ttft_s: float
-    tpot_s: float
-    prefill_tokens_per_s: float
-    running: float
-    decode: Step
-    passing_s: float
-    wait_s: float
+WIDE_TILES = (9, 10)  # wgmma and tcgen05 take 64 rows at least, mma.sync 16.
+_HALVINGS = 20
 
 
 def estimate_performance(
@@ -93,25 +40,73 @@ def performance_of(server: Server, gpu: str, constants: Constants = DEFAULTS) ->
     """
     The balance of a server as estimates.
     """
-    workload = server.workload
-    answers = workload.output_tokens
-    steady = steady_state(server, constants)
-    e2el_s = steady.ttft_s + steady.tpot_s * max(answers - 1, 0)
-    requests_per_s = server.slots * server.replicas / e2el_s
-    ttft, tpot, rate, basis = intervals(server, steady, gpu)
+    workload, overloaded = server.workload, False
+    rate = workload.request_rate
+    if rate is None:
+        steady = steady_state(server, constants)
+    else:
+        steady, overloaded = open_loop(server, constants, rate / server.replicas)
+    in_flight = steady.slots * server.replicas
+    requests_per_s = in_flight / steady.e2el_s
+    ttft, tpot, speed, basis = intervals(server, steady, gpu)
+    if overloaded:
+        basis += "; overloaded: latency grows without end, these figures are of the full server"
+    slow = (-speed[1], -speed[0])
     accepted = 1.0 + (server.machine.queries - 1) * (workload.acceptance_rate or 0.0)
+    output, total = requests_per_s * workload.output_tokens, requests_per_s * workload.tokens_per_request
+    spread = spreads(server, steady, constants, random=rate is not None)
+    ttft_spread, tpot_spread, itl_spread, e2el_spread = (_milliseconds(each) for each in spread)
     return Performance(
-        ttft_ms=_estimate(steady.ttft_s * 1e3, ttft, basis),
-        tpot_ms=_estimate(steady.tpot_s * 1e3, tpot, basis),
-        itl_ms=_estimate(steady.tpot_s * accepted * 1e3, tpot, basis),
-        e2el_ms=_estimate(e2el_s * 1e3, (-rate[1], -rate[0]), basis),
-        output_tokens_per_s=_estimate(requests_per_s * answers, rate, basis),
-        total_tokens_per_s=_estimate(requests_per_s * workload.tokens_per_request, rate, basis),
-        requests_per_s=_estimate(requests_per_s, rate, basis),
-        prefill_tokens_per_s=_estimate(steady.prefill_tokens_per_s, (-ttft[1], -ttft[0]), basis),
+        ttft_ms=estimate(steady.ttft_s * 1e3, ttft, basis),
+        tpot_ms=estimate(steady.tpot_s * 1e3, tpot, basis),
+        itl_ms=estimate(steady.tpot_s * accepted * 1e3, tpot, basis),
+        e2el_ms=estimate(steady.e2el_s * 1e3, slow, basis),
+        ttft_percentiles_ms=ttft_spread,
+        tpot_percentiles_ms=tpot_spread,
+        itl_percentiles_ms=itl_spread,
+        e2el_percentiles_ms=e2el_spread,
+        burst_ttft_ms=estimate(steady.burst_s * 1e3, ttft, basis),
+        output_tokens_per_s=estimate(output, speed, basis),
+        total_tokens_per_s=estimate(total, speed, basis),
+        requests_per_s=estimate(requests_per_s, speed, basis),
+        output_tokens_per_s_per_gpu=estimate(output / server.num_gpus, speed, basis),
+        total_tokens_per_s_per_gpu=estimate(total / server.num_gpus, speed, basis),
+        prefill_tokens_per_s=estimate(steady.prefill_tokens_per_s, (-ttft[1], -ttft[0]), basis),
         num_running=round(steady.running),
+        in_flight=in_flight,
         limit=_limit(server, steady),
+        overloaded=overloaded,
     )
+
+
+def _milliseconds(spread: Percentiles) -> Percentiles:
+    return Percentiles(spread.p50 * 1e3, spread.p90 * 1e3, spread.p99 * 1e3)
+
+
+def with_highest_loads(performance: Performance, server: Server, constants: Constants = DEFAULTS) -> Performance:
+    """
+    The highest concurrency and request rate that keep the workload's targets.
+    """
+    target = server.workload.target
+    replicas, seats = server.replicas, server.seats
+    low, high = 0, int(seats) + 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if _kept(steady_state(server, constants, middle), target) else (low, middle)
+    least, most = 0.0, seats
+    for _ in range(_HALVINGS):
+        half = (least + most) / 2
+        least, most = (half, most) if _kept(at_load(server, constants, half), target) else (least, half)
+    rate = least / at_load(server, constants, least).e2el_s
+    return attrs.evolve(
+        performance,
+        max_concurrency_at_target=low * replicas,
+        max_request_rate_at_target=rate * replicas,
+    )
+
+
+def _kept(steady: Steady, target: LatencyTarget) -> bool:
+    return target.kept(steady.ttft_s * 1e3, steady.tpot_s * 1e3, steady.e2el_s * 1e3)
 
 
 def server_of(evaluation: Evaluation, cluster: Cluster, workload: Workload) -> Server | None:
@@ -125,14 +120,16 @@ def server_of(evaluation: Evaluation, cluster: Cluster, workload: Workload) -> S
     if not any(part.flops_per_token for part in work.dense + work.experts):
         return None
     cache = evaluation.numbers.cache
+    cached = workload.prefix_cache_hit_rate if setup.enable_prefix_caching else 0.0
     grown = int(workload.input_tokens + GROWN * workload.output_tokens)
     return Server(
         work=work,
         machine=_machine(evaluation, cluster),
         workload=workload,
         slots=max(1.0, workload.concurrency / layout.data),
-        prompt=max(1.0, workload.input_tokens * (1 - workload.prefix_cache_hit_rate)),
+        prompt=max(1.0, workload.input_tokens * (1 - cached)),
         replicas=layout.data,
+        num_gpus=layout.num_ranks,
         max_num_seqs=setup.max_num_seqs,
         max_num_batched_tokens=setup.max_num_batched_tokens,
         request_blocks=cache.blocks_per_request(grown, 0) if cache.groups else 0,
@@ -140,115 +137,60 @@ def server_of(evaluation: Evaluation, cluster: Cluster, workload: Workload) -> S
     )
 
 
-def steady_state(server: Server, constants: Constants) -> Steady:
-    """
-    So many slots, each sending its next request when the last has ended.
-    """
-    work, machine, workload = server.work, server.machine, server.workload
-    seats = min(server.slots, server.max_num_seqs)
-    # Requests grow while they run, so the cache holds more than full-grown ones; the scheduler admits
-    # until it is full and then preempts, so that it holds fewer than at their mean length.
-    ratio = seats * server.request_blocks / server.pool
-    crowd = ONSET * math.log1p(math.exp(min(600.0, (ratio - 1.0) / ONSET)))
-    running = max(1.0, seats / (1.0 + crowd))
-    answers = workload.output_tokens
-    context = workload.input_tokens + answers / 2
-    prompt = server.prompt
-    chunks = math.ceil(prompt / min(prompt, max(1.0, server.max_num_batched_tokens - running)))
-    chunk = {"prefill": prompt / chunks, "prefill_context": workload.input_tokens - prompt / 2}
-    alone = step(work, machine, constants, decodes=running, context=context)
-    mixed = step(work, machine, constants, decodes=max(running - 1, 0), context=context, **chunk)
-    bare = step(work, machine, constants, decodes=0, context=0, **chunk)
-    decode_s = alone.seconds / (1.0 + (machine.queries - 1) * (workload.acceptance_rate or 0.0))
-    passing_s = (running - 1) * max(mixed.seconds - alone.seconds, 0.0) * chunks * constants.mix
-    tpot_s = decode_s + passing_s / max(answers - 1, 1)
-    prefill_s = chunks * mixed.seconds
-    cycle_s = prefill_s + tpot_s * max(answers - 1, 0)
-    load = min(0.95, running * prefill_s / cycle_s * 0.5)
-    front_us = constants.front_us + constants.front_token_us * workload.input_tokens
-    wait_s = (server.slots / running - 1.0) * cycle_s
-    return Steady(
-        ttft_s=1e-6 * (front_us + constants.front_slot_us * server.slots)
-        + prefill_s * (1.0 + constants.queue * load / (1 - load)) + alone.seconds / 2 + wait_s,
-        tpot_s=tpot_s,
-        prefill_tokens_per_s=prompt / chunks / bare.seconds,
-        running=running,
-        decode=alone,
-        passing_s=passing_s,
-        wait_s=wait_s,
-    )  # fmt: skip
-
-
 def _machine(evaluation: Evaluation, cluster: Cluster) -> Machine:
     setup, gpu, layout = evaluation.setup, cluster.gpu, evaluation.setup.layout
-    link = gpu.link_bytes_per_s if cluster.interconnect != "pcie" else gpu.pcie_bytes_per_s
-    link = link or gpu.pcie_bytes_per_s or 16e9
-    if layout.tensor > cluster.num_gpus:
-        link = min(link, cluster.network_bytes_per_s or NETWORK_BYTES_PER_S)
+    inside = gpu.link_bytes_per_s if cluster.interconnect != "pcie" else None
+    direct = inside is not None and (cluster.interconnect == "nvlink" or gpu.link != "pcie")
+    link = (inside if direct else None) or gpu.pcie_bytes_per_s or PCIE_BYTES_PER_S
+    network = min(link, cluster.network_bytes_per_s or NETWORK_BYTES_PER_S)
+    capability = gpu.compute_capability or (0, 0)
+    node, tensor = cluster.num_gpus, layout.tensor
+    crosses = (tensor > node, layout.num_ranks > node)
     mode = dict(setup.args.compilation_config or ()).get("cudagraph_mode")
+    memory = evaluation.numbers.memory
+    experts = bool(setup.model.num_experts)
     return Machine(
         bandwidth=gpu.memory_bandwidth_bytes_per_s or 1.0,
         peak=dict(gpu.peak_flops),
-        blackwell=(gpu.compute_capability or (0, 0))[0] in (10, 12),
-        ranks=layout.tensor,
+        blackwell=capability[0] in (10, 12),
+        ranks=tensor,
         pipeline=layout.pipeline,
-        expert_tokens=layout.data if layout.expert else 1,
-        link_bytes_per_s=link,
+        expert_tokens=layout.data if experts else 1,
+        expert_ranks=layout.expert_ranks,
+        link_bytes_per_s=network if crosses[0] else link,
+        expert_link_bytes_per_s=network if crosses[1] else link,
+        stage_link_bytes_per_s=network if crosses[1] else link,
+        tile=1.0 if capability[0] in WIDE_TILES else 0.25,
+        direct=direct,
+        sharp=link == gpu.link_bytes_per_s and gpu.link == "nvlink" and capability >= (9, 0),
+        crosses=crosses,
         full_graphs=setup.rules.full_graphs and mode != "PIECEWISE",
         largest_graph=setup.capture_sizes[-1] if setup.capture_sizes else 0,
         queries=1 + setup.speculative_tokens,
-        draft_bytes=evaluation.numbers.memory.draft_bytes,
+        draft_passes=setup.speculative_tokens if memory.draft_bytes else 0,
+        draft_bytes=memory.draft_bytes,
+        offloaded_bytes=memory.offloaded_bytes_per_gpu,
+        host_bytes_per_s=gpu.pcie_bytes_per_s or PCIE_BYTES_PER_S,
+        lora=bool(setup.args.enable_lora),
     )
-
-
-def regime(server: Server, steady: Steady) -> str:
-    """
-    What an estimate's error depends on: waiting for cache blocks, mostly prefill, or the batch.
-
-    >>> sorted(LOGS)
-    ['large batch', 'prefill-heavy', 'small batch', 'waiting']
-    """
-    if steady.wait_s > WAITING * steady.ttft_s:
-        return "waiting"
-    if server.prompt > PREFILL_HEAVY * server.workload.output_tokens:
-        return "prefill-heavy"
-    return "small batch" if steady.running <= SMALL_BATCH else "large batch"
-
-
-def intervals(server: Server, steady: Steady, gpu: str) -> tuple[Logs, Logs, Logs, str]:
-    """
-    80 % intervals of TTFT, TPOT and throughput as logarithms, and what they rest on.
-    """
-    kind = regime(server, steady)
-    ttft, tpot, rate = LOGS[kind]
-    basis = f"80 % of left-out models on H100, H200 and B200, {kind}"
-    if gpu in FITTED:
-        return ttft, tpot, rate, basis
-    basis += f"; {gpu} was not among them: twice as wide"
-    return _wider(ttft), _wider(tpot), _wider(rate), basis
-
-
-def _wider(logs: Logs) -> Logs:
-    return logs[0] * WIDER, logs[1] * WIDER
-
-
-def _estimate(mid: float, log: Logs, basis: str) -> Estimate:
-    return Estimate(mid * math.exp(log[0]), mid, mid * math.exp(log[1]), basis)
 
 
 def _limit(server: Server, steady: Steady) -> str:
     """
     The name of what binds.
     """
-    if steady.running < 0.98 * server.slots:
-        return "max_num_seqs" if server.slots > server.max_num_seqs else "KV cache"
+    if steady.running < 0.98 * steady.slots:
+        return "max_num_seqs" if steady.slots > server.max_num_seqs else "KV cache"
     decode = steady.decode
-    if steady.passing_s > decode.seconds * max(server.workload.output_tokens - 1, 1):
+    if steady.passing_s > decode.seconds * server.machine.pipeline * max(server.workload.output_tokens - 1, 1):
         return "compute (prefill)"
+    if decode.host >= decode.seconds:
+        return "host link"
     parts = {
         "memory bandwidth (weights)": decode.weights,
         "memory bandwidth (KV cache)": decode.cache,
         "link": decode.link,
-        "launch overhead": decode.launch,
+        "launch overhead": max(decode.launch, decode.floor),
     }
-    return max(parts, key=lambda name: parts[name])
+    most = max(parts, key=lambda name: parts[name])
+    return "compute (decode)" if most.endswith("(weights)") and decode.compute > decode.weights / 2 else most

@@ -1,8 +1,8 @@
 """
 How long one step takes on one rank: a roofline with launch and link costs.
 
-The constants are fitted by ``python -m tests.validation fit`` on published measurements, with priors
-from physics; method, errors and bad cells are in ``docs/explanation/accuracy.md``.
+What is achieved of the datasheet is in `speed_constants`; method, errors and bad cells are in
+``docs/explanation/accuracy.md``.
 """
 
 from __future__ import annotations
@@ -11,81 +11,13 @@ import math
 
 import attrs
 
+from vllm_sizing.sizing.speed_constants import Constants
 from vllm_sizing.sizing.work import Matrices, Work
 from vllm_sizing.specs.value import Value
 
+BULK_BYTES = 8 << 20  # custom_all_reduce.py: larger messages go through NCCL.
+_WIDE = ("bf16", "fp16")
 PNORM = 3.0  # Memory and compute overlap, but not quite: the p-norm of both times.
-
-
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class Constants(Value):
-    """
-    Achieved fractions of the datasheet and fixed costs; microseconds where the name says so.
-
-    Attributes:
-        dense_memory, moe_memory, kv_memory: Of the memory bandwidth.
-
-        dense_compute, bf16_compute, moe_compute, attention_compute: Of the dense peak: 8 and 4 bit linear
-            layers, 16 bit ones, experts, attention.
-
-        blackwell_compute, fp4_compute: Factors on top, from compute capability 10 on, and for FP4.
-
-        moe_tokens, moe_columns: Experts reach half their peak at so many tokens, columns.
-
-        moe_routing: Exponent of the tokens in the number of distinct experts.
-
-        layer_us: Of a layer with full CUDA graphs: starts and tails of its kernels.
-
-        moe_layer_us, moe_block_layer_us, moe_fused_layer_us: More where experts are routed: weight-only and
-            16 bit kernels; FP8 with scales by block; the one fused kernel of Blackwell's FP4.
-
-        step_us, sequence_us: Scheduler and sampler, per step and per request in it.
-
-        piecewise_layer_us: More per layer with piecewise graphs only.
-
-        eager_layer_us, eager_step_us: The CPU launches a step without graph (prefill) no faster.
-
-        reduce_us, reduce_growth: A collective of two ranks, and its growth per doubling.
-
-        link: Of one direction of the link.
-
-        front_us, front_token_us, front_slot_us: HTTP and tokenizing, per request, per prompt token, and per
-            request in flight.
-
-        mix: Share of passing prefills that a decode waits for.
-
-        queue: Prefills waited for, times rho / (1 - rho).
-    """
-
-    dense_memory: float = 0.787
-    moe_memory: float = 0.647
-    kv_memory: float = 0.577
-    dense_compute: float = 0.5
-    bf16_compute: float = 0.619
-    moe_compute: float = 0.239
-    attention_compute: float = 0.435
-    blackwell_compute: float = 0.716
-    fp4_compute: float = 0.835
-    moe_tokens: float = 20.7
-    moe_columns: float = 171.0
-    moe_routing: float = 0.758
-    layer_us: float = 42.4
-    moe_layer_us: float = 14.5
-    moe_block_layer_us: float = 42.6
-    moe_fused_layer_us: float = 7.17
-    step_us: float = 319.0
-    sequence_us: float = 5.87
-    piecewise_layer_us: float = 5.0
-    eager_layer_us: float = 442.0
-    eager_step_us: float = 3_690.0
-    reduce_us: float = 7.45
-    reduce_growth: float = 1.27
-    link: float = 0.412
-    front_us: float = 16_600.0
-    front_token_us: float = 4.68
-    front_slot_us: float = 198.0
-    mix: float = 0.861
-    queue: float = 0.149
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -97,9 +29,24 @@ class Machine(Value):
         expert_tokens: Tokens that meet this rank's experts, per token of its own replica: with data
             parallelism the experts are shared by all replicas.
 
-        queries: Tokens of one request that a decode step verifies.
+        expert_link_bytes_per_s: Of the slowest link between the ranks that share experts.
 
-        draft_bytes: Read once per speculative token.
+        expert_ranks: Ranks that whole experts are spread over; 1: each expert is divided instead.
+
+        link_bytes_per_s: One direction, of the tensor-parallel group's slowest link.
+
+        stage_link_bytes_per_s: From one pipeline stage to the next.
+
+        tile: Rows that its tensor cores take at once, over those of Hopper's.
+
+        direct: GPUs reach each other without the host; ``sharp``: through a switch that adds up on the way.
+
+        crosses: Whether the tensor-parallel group, all ranks together, spread over more than one node.
+
+        queries: Tokens of one request that a decode step verifies; ``draft_passes``: runs of a draft model
+            before it; ``draft_bytes``: read by each.
+
+        offloaded_bytes: Weights in host memory, read by every step over ``host_bytes_per_s``.
     """
 
     bandwidth: float
@@ -111,8 +58,19 @@ class Machine(Value):
     link_bytes_per_s: float
     full_graphs: bool
     largest_graph: int
+    expert_ranks: int = 1
+    expert_link_bytes_per_s: float = 0.0
+    stage_link_bytes_per_s: float = 0.0
+    tile: float = 1.0
+    direct: bool = True
+    sharp: bool = False
+    crosses: tuple[bool, bool] = (False, False)
     queries: int = 1
+    draft_passes: int = 0
     draft_bytes: int = 0
+    offloaded_bytes: int = 0
+    host_bytes_per_s: float = 0.0
+    lora: bool = False
 
     def flops(self, compute: str) -> tuple[float, str]:
         """
@@ -125,19 +83,29 @@ class Machine(Value):
         return 0.0, ""
 
 
-def matrix_seconds(matrices: Matrices, tokens: float, machine: Machine, constants: Constants) -> float:
+def matrix_seconds(matrices: Matrices, tokens: float, machine: Machine, constants: Constants) -> tuple[float, float]:
     """
-    Dense linear layers on so many tokens.
+    Dense linear layers on so many tokens: seconds to move their weights, and to compute.
     """
+    memory = (matrices.num_bytes + matrices.spilled_bytes) / (machine.bandwidth * constants.dense_memory)
+    rate = _rate(matrices, machine, constants)
+    return memory, (tokens + constants.dense_tokens * machine.tile) * matrices.flops_per_token / rate
+
+
+def _rate(matrices: Matrices, machine: Machine, constants: Constants) -> float:
     peak, compute = machine.flops(matrices.compute)
-    fraction = constants.bf16_compute if compute in ("bf16", "fp16") else constants.dense_compute
-    memory = matrices.num_bytes / (machine.bandwidth * constants.dense_memory)
-    return _pnorm(memory, tokens * matrices.flops_per_token / (peak * fraction * _newer(compute, machine, constants)))
+    if compute in _WIDE:
+        fraction = constants.bf16_compute * (constants.packed_compute if matrices.method else 1.0)
+    else:
+        fraction = constants.dense_compute
+    return peak * fraction * _newer(compute, machine, constants)
 
 
-def expert_seconds(matrices: Matrices, tokens: float, work: Work, machine: Machine, constants: Constants) -> float:
+def expert_seconds(
+    matrices: Matrices, tokens: float, work: Work, machine: Machine, constants: Constants
+) -> tuple[float, float]:
     """
-    Routed experts: only the distinct ones that the tokens choose are read.
+    Routed experts: only the distinct ones that the tokens choose are read; the fullest rank sets the pace.
     """
     peak, compute = machine.flops(matrices.compute)
     total, chosen = work.num_experts, work.num_experts_per_token
@@ -145,10 +113,19 @@ def expert_seconds(matrices: Matrices, tokens: float, work: Work, machine: Machi
     share = distinct_experts(total, chosen, tokens, constants.moe_routing) / total
     per_expert = tokens * chosen / max(share * total, 1e-9)
     fraction = constants.moe_compute * _newer(compute, machine, constants) / (
-        (1 + constants.moe_tokens / per_expert) * (1 + constants.moe_columns / matrices.narrow)
+        (1 + constants.moe_tokens * machine.tile / per_expert) * (1 + constants.moe_columns / matrices.narrow)
     )  # fmt: skip
-    memory = share * matrices.num_bytes / (machine.bandwidth * constants.moe_memory)
-    return _pnorm(memory, tokens * matrices.flops_per_token / (peak * fraction))
+    if matrices.method and compute in _WIDE:
+        fraction *= constants.packed_compute
+    busy = 1.0
+    if machine.expert_ranks > 1:
+        # Expected maximum of n binomial counts, as of normal ones.
+        deviations = max(0.0, math.sqrt(2 * math.log(machine.expert_ranks)) - 0.62)
+        local = total / machine.expert_ranks
+        busy = 1.0 + deviations / math.sqrt(max(tokens * chosen / machine.expert_ranks, 1.0))
+        share = min(1.0, share + deviations * math.sqrt(share * (1 - share) / local))
+    memory = (share * matrices.num_bytes + matrices.spilled_bytes) / (machine.bandwidth * constants.moe_memory)
+    return memory, busy * tokens * matrices.flops_per_token / (peak * fraction)
 
 
 def _newer(compute: str, machine: Machine, constants: Constants) -> float:
@@ -163,26 +140,45 @@ def distinct_experts(total: int, chosen: int, tokens: float, routing: float = 1.
     >>> round(distinct_experts(128, 8, 1)), round(distinct_experts(128, 8, 1000))
     (8, 128)
     """
+    if chosen >= total:
+        return float(total)
     return total * (1.0 - math.pow(1.0 - chosen / total, math.pow(tokens, routing)))
 
 
-def _pnorm(first: float, second: float) -> float:
+def overlapped(first: float, second: float) -> float:
+    """
+    Memory and compute at the same time: their p-norm.
+
+    >>> round(overlapped(1.0, 1.0), 2), overlapped(2.0, 0.0)
+    (1.26, 2.0)
+    """
     if first <= 0 or second <= 0:
         return max(first, second)
-    return math.pow(math.pow(first, PNORM) + math.pow(second, PNORM), 1.0 / PNORM)
+    return math.pow(first * first * first + second * second * second, 1.0 / PNORM)
 
 
 @attrs.frozen(eq=False, repr=False)
 class Step(Value):
     """
-    Seconds of one step and of its parts.
+    Seconds of one step of one pipeline stage and of its parts.
+
+    Attributes:
+        weights: Linear layers and experts; ``compute``: of it, what arithmetic alone would take.
+
+        cache: Attention of the requests that decode; ``attention``: of the prompt.
+
+        host: Weights that come from host memory.
+
+        floor: The CPU launches no faster.
     """
 
     weights: float
+    compute: float
     cache: float
     attention: float
     link: float
     launch: float
+    host: float
     floor: float
 
     @property
@@ -190,33 +186,45 @@ class Step(Value):
         """
         The whole step; without graph it is not shorter than its launch on the CPU.
         """
-        return max(self.weights + self.cache + self.attention + self.link + self.launch, self.floor)
+        busy = self.weights + self.cache + self.attention + self.link + self.launch
+        return max(busy, self.floor, self.host)
 
 
 def step(
     work: Work,
     machine: Machine,
     constants: Constants,
-    *,
     decodes: float,
     context: float,
     prefill: float = 0.0,
     prefill_context: float = 0.0,
+    prompts: float = 1.0,
 ) -> Step:
     """
-    One step of ``decodes`` requests at ``context`` tokens and a prefill chunk of ``prefill`` tokens.
+    One step of ``decodes`` requests at ``context`` tokens and ``prefill`` tokens of ``prompts`` requests.
 
     Args:
         prefill_context: Mean context that a token of the chunk attends to.
     """
     queries = decodes * machine.queries
     tokens = queries + prefill
-    sampled = queries + (1.0 if prefill else 0.0)
-    weights = sum(matrix_seconds(part, tokens, machine, constants) for part in work.dense)
-    weights += sum(matrix_seconds(part, sampled, machine, constants) for part in work.head)
-    weights += sum(expert_seconds(part, tokens, work, machine, constants) for part in work.experts)
-    if machine.draft_bytes and decodes:
-        weights += (machine.queries - 1) * machine.draft_bytes / (machine.bandwidth * constants.dense_memory)
+    sampled = queries + (prompts if prefill else 0.0)
+    weights = compute = 0.0
+    for parts, number in ((work.dense, tokens), (work.head, sampled)):
+        for part in parts:
+            memory, arithmetic = matrix_seconds(part, number, machine, constants)
+            weights += overlapped(memory, arithmetic)
+            compute += arithmetic
+    for part in work.experts:
+        memory, arithmetic = expert_seconds(part, tokens, work, machine, constants)
+        weights += overlapped(memory, arithmetic)
+        compute += arithmetic
+    moved = constants.activation_passes * 2 * tokens * work.values_per_token
+    weights += moved / (machine.bandwidth * constants.dense_memory)
+    launch = constants.step_us + constants.sequence_us * (decodes + prompts if prefill else decodes)
+    if machine.draft_passes and decodes:
+        weights += machine.draft_passes * machine.draft_bytes / (machine.bandwidth * constants.dense_memory)
+        launch += machine.draft_passes * constants.draft_us
     cache = prefill_flops = 0.0
     peak = machine.flops("bf16")[0] * constants.attention_compute
     bandwidth = machine.bandwidth * constants.kv_memory
@@ -227,19 +235,27 @@ def step(
         if prefill:
             attended = min(prefill_context, read.span) if read.span else prefill_context
             prefill_flops += prefill * attended * read.flops_per_token
-            cache += (read.bytes_per_token * attended + read.state_bytes) / bandwidth
+            cache += prompts * (read.bytes_per_token * attended + read.state_bytes) / bandwidth
+    layer_us = constants.layer_us + constants.lora_layer_us * machine.lora
+    if any(part.method and machine.flops(part.compute)[1] not in _WIDE for part in work.dense):
+        layer_us += constants.quantized_layer_us
+    if not machine.full_graphs:
+        layer_us += constants.piecewise_layer_us
+    layers_us = work.num_layers * layer_us + work.num_moe_layers * _routing_us(work, machine, constants)
+    launch += layers_us
     graph = not prefill and queries <= machine.largest_graph
-    launch = constants.step_us + constants.sequence_us * decodes + machine.pipeline * (
-        work.num_layers * (constants.layer_us + (0.0 if machine.full_graphs else constants.piecewise_layer_us))
-        + work.num_moe_layers * _routing_us(work, machine, constants)
-    )  # fmt: skip
-    floor = 0.0 if graph else constants.eager_step_us + constants.eager_layer_us * work.num_layers * machine.pipeline
+    floor = 0.0 if graph else constants.eager_step_us + constants.eager_launch * layers_us
+    host = (
+        machine.offloaded_bytes / (machine.host_bytes_per_s * constants.host_link) if machine.offloaded_bytes else 0.0
+    )
     return Step(
-        weights * machine.pipeline,
-        cache * machine.pipeline,
-        prefill_flops / peak * machine.pipeline,
-        _link_seconds(work, machine, constants, tokens) * machine.pipeline,
+        weights,
+        compute,
+        cache,
+        prefill_flops / peak,
+        _link_seconds(work, machine, constants, tokens),
         launch * 1e-6,
+        host,
         floor * 1e-6,
     )
 
@@ -258,20 +274,38 @@ def _routing_us(work: Work, machine: Machine, constants: Constants) -> float:
 
 def _link_seconds(work: Work, machine: Machine, constants: Constants, tokens: float) -> float:
     """
-    Two all-reduces per layer over the tensor-parallel group, and what the experts of replicas exchange.
+    Two all-reduces per layer, what the experts of replicas exchange, what a stage hands to the next.
     """
     seconds, size = 0.0, tokens * work.activation_bytes_per_token
-    if machine.ranks > 1:
-        seconds = 2 * work.num_layers * _collective_seconds(machine.ranks, size, machine, constants)
-        seconds += work.num_split_norms * _collective_seconds(machine.ranks, 0.0, machine, constants)
-    if machine.expert_tokens > 1:
-        replicas = machine.expert_tokens
-        exchange = _collective_seconds(machine.ranks * replicas, size * replicas, machine, constants)
-        seconds += 2 * work.num_moe_layers * exchange
+    ranks, replicas = machine.ranks, machine.expert_tokens
+    if ranks > 1:
+        latency = _latency(ranks, machine, constants, crosses=machine.crosses[0])
+        latency += constants.bulk_us * 1e-6 * (size > BULK_BYTES)
+        data = size * _share(ranks, machine) / (machine.link_bytes_per_s * constants.link)
+        seconds = 2 * work.num_layers * (latency + data) + work.num_split_norms * latency
+    if replicas > 1 and work.num_moe_layers:
+        # Gathered before the experts, scattered after: each half of an all-reduce.
+        latency = _latency(ranks * replicas, machine, constants, crosses=machine.crosses[1])
+        data = size * (replicas - 1) / (machine.expert_link_bytes_per_s * constants.link)
+        seconds += 2 * work.num_moe_layers * (latency + data)
+    if machine.pipeline > 1:
+        latency = _latency(2, machine, constants, crosses=machine.crosses[1])
+        seconds += latency + 2 * size / (machine.stage_link_bytes_per_s * constants.link)
     return seconds
 
 
-def _collective_seconds(ranks: int, size: float, machine: Machine, constants: Constants) -> float:
+def _share(ranks: int, machine: Machine) -> float:
+    """
+    Of a message, what one link carries: a ring, or a switch that adds up on the way (NVLink SHARP).
+    """
+    ring = 2 * (ranks - 1) / ranks
+    return min(ring, 1 + 1 / ranks) if machine.sharp else ring
+
+
+def _latency(ranks: int, machine: Machine, constants: Constants, *, crosses: bool) -> float:
+    """
+    Of a collective without data: hops between GPUs, and between nodes.
+    """
     doublings = (ranks - 1).bit_length() - 1
-    latency = constants.reduce_us * constants.reduce_growth**doublings * 1e-6
-    return latency + size * 2 * (ranks - 1) / ranks / (machine.link_bytes_per_s * constants.link)
+    first = constants.reduce_us if machine.direct else constants.pcie_reduce_us
+    return (first * constants.reduce_growth**doublings + constants.network_us * crosses) * 1e-6

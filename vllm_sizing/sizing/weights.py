@@ -224,7 +224,7 @@ def tensor_bytes(tensor: WeightTensor, layout: Layout, loading: Loading) -> int:
     """
     Bytes of one such tensor on a rank that holds it.
     """
-    tensor_size = layout.tensor
+    tensor_size = layout.expert_tensor if tensor.role == "experts" else layout.tensor
     if tensor.tower != "language":
         whole = loading.replicated_towers and tensor.data_parallel
         tensor_size = 1 if whole or tensor.encoder_heads % tensor_size else tensor_size

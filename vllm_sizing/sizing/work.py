@@ -30,6 +30,7 @@ from vllm_sizing.specs.model import (
 from vllm_sizing.specs.value import Value
 from vllm_sizing.units import ceil_div
 
+SPILLING = frozenset({"bitsandbytes"})  # quantization/bitsandbytes.py: dequantize, then an ordinary product.
 SPARSE_TOKENS = 2048  # index_topk of the checkpoints with a sparse indexer; the indexer itself reads all.
 
 
@@ -44,9 +45,11 @@ class Matrices(Value):
 
         num_bytes: Of all of them on a rank.
 
+        spilled_bytes: Unpacked to memory and read again by every step: kernels that multiply 16-bit matrices only.
+
         flops_per_token: Of one token through all of them.
 
-        narrow: Columns of one expert on a rank; 0 for dense layers.
+          narrow: Columns of one expert on a rank; 0 for dense layers.
     """
 
     compute: str
@@ -54,6 +57,7 @@ class Matrices(Value):
     blocks: bool
     num_bytes: int
     flops_per_token: float
+    spilled_bytes: int = 0
     narrow: int = 0
 
 
@@ -95,6 +99,8 @@ class Work(Value):
         num_split_norms: Layers whose query norm spans all ranks and so needs a collective of its own.
 
         activation_bytes_per_token: What one collective exchanges per token.
+
+        values_per_token: That all matrices take in and give out.
     """
 
     dense: tuple[Matrices, ...]
@@ -107,6 +113,7 @@ class Work(Value):
     num_experts: int
     num_experts_per_token: int
     activation_bytes_per_token: int
+    values_per_token: float = 0.0
 
 
 @lru_cache(maxsize=512)
@@ -115,6 +122,7 @@ def work_of(model: ModelSpec, layout: Layout, loading: Loading, settings: CacheS
     The work of an average rank; pipeline stages share the layers evenly.
     """
     kinds: dict[tuple[str, str, str, bool, int], list[float]] = {}
+    values_per_token = 0.0
     moe_layers: set[int] = set()
     split_norms: set[int] = set()
     for tensor in model.tensors:
@@ -130,19 +138,24 @@ def work_of(model: ModelSpec, layout: Layout, loading: Loading, settings: CacheS
         if role == "experts":
             moe_layers.update(tensor.layers)
         compute, method, blocks = _kind(tensor, loading)
-        local = local_shape(tensor, layout.tensor, layout.expert_ranks)
-        narrow = local[tensor.shard.axis or 1] // max(len(tensor.shard.parts), 1) if role == "experts" else 0
+        experts = role == "experts"
+        local = local_shape(tensor, layout.expert_tensor if experts else layout.tensor, layout.expert_ranks)
+        narrow = local[tensor.shard.axis or 1] // max(len(tensor.shard.parts), 1) if experts else 0
         number = max(len(tensor.layers), 1) * tensor.count / (layout.pipeline if tensor.layers else 1)
-        entry = kinds.setdefault((role, compute, method, blocks, narrow), [0.0, 0.0])
+        # With expert parallelism a rank holds 1/n of the experts and meets 1/n of the tokens' choices.
+        met = number * model.num_experts_per_token / layout.expert_ranks if experts else number
+        entry = kinds.setdefault((role, compute, method, blocks, narrow), [0.0] * 3)
         entry[0] += tensor_bytes(tensor, layout, loading) * number
-        entry[1] += 2.0 * _active_elements(tensor, local, model, layout) * number
+        entry[1] += 2.0 * (prod(local[1:]) if experts else prod(local)) * met
+        values_per_token += sum(local[-2:]) * met if role != "lm_head" else 0.0
+        entry[2] += 4.0 * prod(local) * number if method in SPILLING else 0.0
     found = {
         role: tuple(
             Matrices(
                 compute=compute, method=method, blocks=blocks, num_bytes=int(total), flops_per_token=flops,
-                narrow=narrow,
+                spilled_bytes=int(spilled), narrow=narrow,
             )
-            for (kind, compute, method, blocks, narrow), (total, flops) in kinds.items()
+            for (kind, compute, method, blocks, narrow), (total, flops, spilled) in kinds.items()
             if kind == role
         )
         for role in ("linear", "lm_head", "experts")
@@ -158,6 +171,7 @@ def work_of(model: ModelSpec, layout: Layout, loading: Loading, settings: CacheS
         num_experts=model.num_experts,
         num_experts_per_token=model.num_experts_per_token,
         activation_bytes_per_token=2 * model.hidden_size,
+        values_per_token=values_per_token,
     )
 
 
@@ -168,16 +182,6 @@ def _kind(tensor: WeightTensor, loading: Loading) -> tuple[str, str, bool]:
     if scheme is None:
         return "bf16", "", False
     return scheme.compute, scheme.method, scheme.block != (0, 0)
-
-
-def _active_elements(tensor: WeightTensor, local: tuple[int, ...], model: ModelSpec, layout: Layout) -> float:
-    """
-    Weights that one token meets on this rank.
-    """
-    if tensor.role != "experts":
-        return prod(local)
-    # With expert parallelism a rank holds 1/n of the experts and meets 1/n of the tokens' choices.
-    return model.num_experts_per_token * prod(local[1:]) / layout.expert_ranks
 
 
 def _cache_reads(model: ModelSpec, layout: Layout, settings: CacheSettings) -> list[CacheRead]:

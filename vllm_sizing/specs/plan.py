@@ -164,40 +164,90 @@ class KvCache(Value):
     groups: tuple[KvGroup, ...] = ()
 
 
+@attrs.frozen(eq=False, repr=False)
+class Percentiles(Value):
+    """
+    How a figure is spread over requests (or gaps), in the unit of the field that holds it.
+    """
+
+    p50: float
+    p90: float
+    p99: float
+
+
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class Performance(Value):
     """
     What the server will do with the workload, steady state.
 
     Attributes:
-        ttft_ms: Time to first token of one more request.
+        ttft_ms: Mean time to first token of one more request.
 
         tpot_ms: Mean time per output token after the first.
 
-        itl_ms: Gap between two tokens.
+        itl_ms: Mean gap between two messages; with speculation one holds several tokens.
 
         e2el_ms: End to end.
 
+        ttft_percentiles_ms, tpot_percentiles_ms, itl_percentiles_ms, e2el_percentiles_ms: Over requests that
+            are alike and come at random.
+
+        burst_ttft_ms: Mean time to first token of the opening of a run, when all requests in flight come at
+            once; in no other figure.
+
         output_tokens_per_s, total_tokens_per_s, requests_per_s: Of the whole deployment.
+
+        output_tokens_per_s_per_gpu, total_tokens_per_s_per_gpu: The same over its GPUs.
 
         prefill_tokens_per_s: One replica working on prompts alone.
 
         num_running: Requests in a batch (per replica).
 
-        limit: What binds: ``memory bandwidth``, ``compute``, ``KV cache``, ``link``,
+        in_flight: Requests in the whole deployment, the waiting ones too: the workload's concurrency, or what
+            its request rate comes to.
+
+        limit: What binds: ``memory bandwidth (weights)``, ``memory bandwidth (KV cache)``,
+            ``compute (prefill)``, ``compute (decode)``, ``KV cache``, ``link``, ``host link``,
             ``launch overhead``, ``max_num_seqs``.
+
+        overloaded: The request rate is more than the server can do: its queue grows without end, and the
+            figures are of the full server.
+
+        max_concurrency_at_target, max_request_rate_at_target: Highest load that keeps the workload's targets,
+            with every request running; 0: none; None: there are no targets.
     """
 
     ttft_ms: Estimate
     tpot_ms: Estimate
     itl_ms: Estimate
     e2el_ms: Estimate
+    ttft_percentiles_ms: Percentiles
+    tpot_percentiles_ms: Percentiles
+    itl_percentiles_ms: Percentiles
+    e2el_percentiles_ms: Percentiles
+    burst_ttft_ms: Estimate
     output_tokens_per_s: Estimate
     total_tokens_per_s: Estimate
     requests_per_s: Estimate
+    output_tokens_per_s_per_gpu: Estimate
+    total_tokens_per_s_per_gpu: Estimate
     prefill_tokens_per_s: Estimate
     num_running: int
+    in_flight: float
     limit: str
+    overloaded: bool = False
+    max_concurrency_at_target: int | None = None
+    max_request_rate_at_target: float | None = None
+
+
+@attrs.frozen(eq=False, repr=False)
+class LoadPoint(Value):
+    """
+    One point of the load curve: so many requests in flight, and what the server does with them.
+    """
+
+    concurrency: int
+    performance: Performance
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)

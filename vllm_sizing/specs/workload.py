@@ -27,6 +27,28 @@ class LatencyTarget(Value):
     tpot_ms: float | None = attrs.field(default=None, validator=above_zero_or_none)
     e2el_ms: float | None = attrs.field(default=None, validator=above_zero_or_none)
 
+    def __bool__(self) -> bool:
+        """
+        Whether there is any limit.
+
+        >>> bool(LatencyTarget()), bool(LatencyTarget(tpot_ms=50))
+        (False, True)
+        """
+        return not self.ttft_ms is self.tpot_ms is self.e2el_ms is None
+
+    def kept(self, ttft_ms: float, tpot_ms: float, e2el_ms: float) -> bool:
+        """
+        Whether these figures keep every limit.
+
+        >>> LatencyTarget(ttft_ms=500).kept(400, 20, 3000)
+        True
+        """
+        return (
+            (self.ttft_ms is None or ttft_ms <= self.ttft_ms)
+            and (self.tpot_ms is None or tpot_ms <= self.tpot_ms)
+            and (self.e2el_ms is None or e2el_ms <= self.e2el_ms)
+        )
+
 
 def _hit_rate(_: object, attribute: attrs.Attribute[float], value: float) -> None:
     if value != 0:
@@ -43,13 +65,14 @@ class Workload(Value):
 
         output_tokens: Generated tokens of a typical request.
 
-        concurrency: Requests in flight at once (a closed loop).
+        concurrency: Requests in flight at once (a closed loop); the cache is sized for it.
 
-        request_rate: Requests per second (an open loop); None for the closed loop.
+        request_rate: Requests per second that come at random, of the whole deployment (an open loop); the
+            number in flight follows from it. None for the closed loop.
 
         prefix_cache_hit_rate: Share of prompt tokens found in the prefix cache, 0 to 1.
 
-        acceptance_rate: Share of speculative tokens accepted; needed when speculation is on.
+        acceptance_rate: Share of speculative tokens accepted; without it speculation gains nothing.
     """
 
     input_tokens: int = attrs.field(default=1024, validator=positive)

@@ -1,0 +1,64 @@
+"""
+How far an estimate of speed can be trusted: 80 % intervals by regime.
+
+From the residuals of models that the constants were not fitted on: ``python -m tests.validation fit``
+prints them; what they cover is in ``docs/explanation/accuracy.md``.
+"""
+
+from __future__ import annotations
+
+import math
+
+from vllm_sizing.sizing.steady import Server, Steady
+from vllm_sizing.specs.plan import Estimate
+
+Logs = tuple[float, float]
+
+WAITING, PREFILL_HEAVY, SMALL_BATCH = 0.2, 2.0, 16
+# By regime: 10 and 90 % of the logarithms of measured over predicted TTFT, TPOT and throughput, 1.15 times as wide.
+LOGS: dict[str, tuple[Logs, Logs, Logs]] = {
+    "large batch": ((-0.46, 0.31), (-0.18, 0.19), (-0.2, 0.18)),
+    "prefill-heavy": ((-0.35, 0.37), (-0.13, 0.14), (-0.15, 0.12)),
+    "small batch": ((-0.42, 0.4), (-0.15, 0.18), (-0.18, 0.15)),
+    "waiting": ((-0.53, 1.57), (-0.38, 0.21), (-0.27, 0.1)),
+}
+WIDER = 2.0  # GPUs outside the fit: the same physics with datasheet figures.
+FITTED = frozenset({"h100-sxm", "h200-sxm", "b200"})
+
+
+def regime(server: Server, steady: Steady) -> str:
+    """
+    What an estimate's error depends on: waiting for cache blocks, mostly prefill, or the batch.
+
+    >>> sorted(LOGS)
+    ['large batch', 'prefill-heavy', 'small batch', 'waiting']
+    """
+    if steady.wait_s > WAITING * steady.ttft_s:
+        return "waiting"
+    if server.prompt > PREFILL_HEAVY * server.workload.output_tokens:
+        return "prefill-heavy"
+    return "small batch" if steady.running <= SMALL_BATCH else "large batch"
+
+
+def intervals(server: Server, steady: Steady, gpu: str) -> tuple[Logs, Logs, Logs, str]:
+    """
+    80 % intervals of TTFT, TPOT and throughput as logarithms, and what they rest on.
+    """
+    kind = regime(server, steady)
+    ttft, tpot, rate = LOGS[kind]
+    basis = f"80 % of left-out models on H100, H200 and B200, {kind}"
+    if gpu in FITTED:
+        return ttft, tpot, rate, basis
+    basis += f"; {gpu} was not among them: twice as wide"
+    return _wider(ttft), _wider(tpot), _wider(rate), basis
+
+
+def _wider(logs: Logs) -> Logs:
+    return logs[0] * WIDER, logs[1] * WIDER
+
+
+def estimate(mid: float, log: Logs, basis: str) -> Estimate:
+    """
+    A figure with its interval.
+    """
+    return Estimate(mid * math.exp(log[0]), mid, mid * math.exp(log[1]), basis)
