@@ -294,7 +294,8 @@ def test_without_a_price_the_number_of_gpus_is_the_cost():
 
 def test_what_has_a_price_comes_before_what_has_none():
     own = (vs.Price(gpu="l4", usd_per_gpu_hour=900.0),)
-    names = [offer.plan.gpu.name for offer in vs.search(space(prices=own)).best]
+    easy = vs.Workload(1024, 256, 32, target=vs.LatencyTarget(ttft_ms=4000, tpot_ms=80))
+    names = [offer.plan.gpu.name for offer in vs.search(space(prices=own, workload=easy)).best]
 
     assert names == sorted(names, reverse=True)
     assert set(names) == {"h100-sxm", "l4"}
