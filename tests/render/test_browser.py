@@ -32,6 +32,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this ma
 
 # Reports by its title what a reader would see; the pages themselves forbid scripts, so the copy does not.
 PROBE = """<script>
+document.querySelectorAll("details").forEach(part => { part.open = true; });
 const texts = [...document.querySelectorAll("svg.chart")].flatMap(svg => {
   const frame = svg.getBoundingClientRect();
   return [...svg.querySelectorAll("text")].map(text => [text.textContent, text.getBoundingClientRect(), frame]);

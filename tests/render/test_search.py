@@ -12,6 +12,7 @@ from tests import schema
 from tests.render import results, samples
 from vllm_sizing.render.search import offer_to_dict, search_json, search_text
 from vllm_sizing.serialize import plan_to_dict
+from vllm_sizing.specs.workload import Workload
 
 
 @pytest.fixture(params=results.RESULTS)
@@ -76,6 +77,23 @@ def test_what_has_no_price_and_no_speed_is_shown_without():
 
     assert text.startswith("CHEAPEST: 2 x h100-sxm, TP 2, no price of h100-sxm is known")
     assert "      -         -        -" in text
+
+
+def test_why_tells_what_is_nearest_to_its_limit_and_what_binds():
+    assert "very likely, TPOT at 33 % of its limit; bound by memory bandwidth" in whole(
+        search_text(results.found(), width=150)
+    )
+    blind = results.attrs.evolve(samples.fits(), performance=None)
+    assert "speed unknown" in whole(search_text(results.result([results.offer(1, blind)])))
+    free = results.attrs.evolve(samples.fits(), workload=Workload())
+    assert "; very likely; bound by" in whole(search_text(results.result([results.offer(1, free)])))
+
+
+def whole(text):
+    """
+    The words of a text, wherever lines broke.
+    """
+    return " ".join(text.split())
 
 
 def test_nodes_and_experts_are_told():

@@ -40,13 +40,13 @@ class Line(NamedTuple):
 
         settings: Checkpoint, formats, limits, load.
 
-        sure: How sure it is that the targets are met.
+        why: Whether it meets the targets, how nearly, and what binds it.
     """
 
     figures: tuple[str, ...]
     hardware: str
     settings: str
-    sure: str
+    why: str
 
 
 def verdict(result: SearchResult) -> tuple[str, str]:
@@ -98,27 +98,36 @@ def settings(offer: Offer) -> list[str]:
     Checkpoint, formats, limits and load.
     """
     plan = offer.plan
-    asked, args = plan.requested, plan.engine_args
+    asked = plan.requested
     words = [clean(plan.model.name)]
     if asked.quantization is not None:
         words.append(f"{clean(asked.quantization)} while loading")
     if asked.kv_cache_dtype not in {None, "auto"}:
         words.append(f"KV {clean(str(asked.kv_cache_dtype))}")
-    limits = ((args.max_num_seqs, "requests"), (args.max_num_batched_tokens, "tokens"))
-    if limit := " and ".join(f"{most:,} {what}" for most, what in limits if most is not None):
-        words.append(f"batches up to {limit}")
+    limits = (("max_num_seqs", asked.max_num_seqs), ("max_num_batched_tokens", asked.max_num_batched_tokens))
+    words += [f"{name} {limit:,}" for name, limit in limits if limit is not None]
     rate = plan.workload.request_rate
     words.append(f"{rate:g} requests/s" if rate else f"{plan.workload.concurrency:,} at once")
     return words
 
 
-def sureness(offer: Offer) -> str:
+def why(offer: Offer) -> str:
     """
-    Whether the targets are met, and how sure that is.
+    How likely it meets the targets, which of them is nearest to its limit, and what binds the server.
     """
-    if offer.sure:
-        return "surely"
-    return "likely" if offer.meets else "no"
+    if offer.misses:
+        return missed(offer)
+    speed = offer.plan.performance
+    if speed is None:
+        return "speed unknown"
+    target = offer.plan.workload.target
+    limits = {"ttft_ms": target.ttft_ms, "tpot_ms": target.tpot_ms, "e2el_ms": target.e2el_ms}
+    used = {name: getattr(speed, name).mid / limit for name, limit in limits.items() if limit is not None}
+    words = "very likely" if offer.sure else "likely"
+    if used:
+        nearest = max(used, key=lambda name: used[name])
+        words += f", {_TARGETS[nearest][0]} at {100 * used[nearest]:.0f} % of its limit"
+    return f"{words}; bound by {clean(speed.limit)}"
 
 
 def line(offer: Offer) -> Line:
@@ -134,7 +143,7 @@ def line(offer: Offer) -> Line:
         UNKNOWN if speed is None else figure(speed.tpot_ms.mid),
         UNKNOWN if rate is None else figure(rate),
     )
-    return Line(figures, hardware(offer), ", ".join(settings(offer)), sureness(offer))
+    return Line(figures, hardware(offer), ", ".join(settings(offer)), why(offer))
 
 
 def missed(offer: Offer) -> str:

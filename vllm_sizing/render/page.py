@@ -11,7 +11,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from vllm_sizing.render import charts, offers, report
-from vllm_sizing.render.html import STYLE, head, items, sections, table, verdict
+from vllm_sizing.render.html import STYLE, command, head, items, sections, table, verdict
 from vllm_sizing.render.search import MOST_LINES
 
 if TYPE_CHECKING:
@@ -134,15 +134,17 @@ def _section(title: str, remark: str, body: str) -> str:
 def _offers(found: Sequence[Offer]) -> str:
     if not found:
         return ""
-    names = (*((name, "num") for name in offers.HEADS), ("meets the targets", ""), ("GPUs", ""), ("settings", ""))
+    names = (*((name, "num") for name in offers.HEADS), ("GPUs", ""), ("meets the targets", ""), ("settings", ""))
     heads = "".join(f'<th scope="col" class="{kind}">{escape(name)}</th>' for name, kind in names)
     rows = []
     for offer in found:
         line = offers.line(offer)
         figures = "".join(f'<td class="num">{escape(figure)}</td>' for figure in line.figures)
-        words = (
-            f'<td>{escape(line.sure)}</td><th scope="row">{escape(line.hardware)}</th><td>{escape(line.settings)}</td>'
+        words = f'<th scope="row">{escape(line.hardware)}</th><td class="wrap">{escape(line.why)}</td>'
+        start = (
+            f"<details><summary>command</summary>{command(offers.command(offer))}</details>" if offer.plan.fits else ""
         )
+        words += f"<td>{escape(line.settings)}{start}</td>"
         rows.append(f"<tr>{figures}{words}</tr>")
     shown = _wide(heads, rows[:MOST_LINES])
     if len(rows) > MOST_LINES:

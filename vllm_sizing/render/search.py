@@ -11,13 +11,11 @@ from vllm_sizing.render import offers
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rich.text import Text
-
     from vllm_sizing.render.console import Page
     from vllm_sizing.specs.search import Offer, SearchResult
 
 MOST_LINES = 10
-_LEAST_WORDS = 40  # Columns beside the figures, gaps included.
+_LEAST_WORDS = 36  # Columns beside the figures, gaps included.
 
 
 def search_text(
@@ -88,22 +86,19 @@ def _more(number: int, most: int) -> str:
 def _table(page: Page, found: Sequence[Offer]) -> None:
     lines = [offers.line(offer) for offer in found]
     widths = [max(map(len, column)) for column in zip(offers.HEADS, *(line.figures for line in lines), strict=True)]
-    if page.width - sum(widths) < _LEAST_WORDS:
-        for line in lines:
+    narrow = page.width - sum(widths) < _LEAST_WORDS
+    if not narrow:
+        heads = [page.words(head, "dim") for head in (*offers.HEADS, "GPUs")]
+        page.grid([heads], widths, right=range(len(widths)))
+    for line in lines:
+        if narrow:
+            page.line(page.words(line.hardware, "bold"))
             page.flow(f"{figure} {head}" for head, figure in zip(offers.HEADS, line.figures, strict=True))
-            page.grid([(_words(page, line),)], ())
-        return
-    rows = [
-        (*(page.words(head, "dim") for head in offers.HEADS), page.words("meets the targets; GPUs; settings", "dim"))
-    ]
-    rows += [(*map(page.words, line.figures), _words(page, line)) for line in lines]
-    page.grid(rows, widths, right=range(len(widths)))
-
-
-def _words(page: Page, line: offers.Line) -> Text:
-    words = page.words(f"{line.sure}; ")
-    words.append_text(page.words(line.hardware, "bold"))
-    return words.append_text(page.words(f"; {line.settings}", "dim"))
+        else:
+            row = [*map(page.words, line.figures), page.words(line.hardware, "bold")]
+            page.grid([row], widths, right=range(len(widths)))
+        words = page.words(f"{line.settings}; ", "dim")
+        page.grid([("", words.append_text(page.words(line.why)))], (0 if narrow else 2,))
 
 
 def search_json(result: SearchResult) -> str:

@@ -116,7 +116,6 @@ def chart(
     band: Sequence[tuple[float, float, float]] = (),
     marks: Iterable[Mark] = (),
     limits: Iterable[Limit] = (),
-    joined: bool = True,
 ) -> str:
     """
     A line with its interval, marked points and limits, as one ``<svg>``.
@@ -125,18 +124,14 @@ def chart(
         title, about: What it is, and what it shows, for those who do not see it.
 
         band: (x, low, high) of the interval.
-
-        joined: Draw the line between the points.
     """
     parts = [*_grid(x, y)]
     if band:
         edge = [(at, low) for at, low, _ in band] + [(at, high) for at, _, high in reversed(band)]
         parts.append(f'<polygon class="band" points="{_points(edge, x, y)}"/>')
     for limit in limits:
-        if limit.value <= y.high:
-            parts += _limit(limit, y)
-    if joined:
-        parts.append(f'<polyline class="line" points="{_points(line, x, y)}"/>')
+        parts += _limit(limit, y)
+    parts.append(f'<polyline class="line" points="{_points(line, x, y)}"/>')
     parts += [f'<circle class="dot" cx="{_x(at, x)}" cy="{_y(value, y)}" r="2.5"/>' for at, value in line]
     rising = line[-1][1] >= line[0][1]
     for mark in marks:
