@@ -107,7 +107,7 @@ def test_a_fault_while_moving_leaves_the_old_set(place, monkeypatch, descriptors
 def test_nothing_is_for_everybody_to_write_whatever_the_umask(place):
     umask = os.umask(0)
     try:
-        write_files(place / "x" / "y", [A, File(name="p", text="", executable=True)])
+        write_files(place / "x" / "y", [A, File(name="p", text="", mode=0o755)])
     finally:
         os.umask(umask)
 

@@ -92,7 +92,7 @@ def test_scripts_can_be_started_and_nothing_else(run):
         os.umask(umask)
 
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in Path("out").iterdir()}
-    assert modes == {name: 0o755 if name in PROGRAMS else 0o644 for name in ALL}
+    assert modes == {name: 0o755 if name in PROGRAMS else 0o644 for name in ALL} | {"secrets.env.example": 0o600}
 
 
 @pytest.mark.skipif(os.name != "posix", reason="bash")

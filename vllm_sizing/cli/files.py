@@ -31,12 +31,12 @@ class File(Value):
     Attributes:
         name: Inside the folder.
 
-        executable: 0o755 instead of 0o644, less what the umask takes.
+        mode: Less what the umask takes.
     """
 
     name: str
     text: str
-    executable: bool = False
+    mode: int = 0o644
 
 
 def write_files(folder: Path, files: Sequence[File], *, force: bool = False) -> list[Path]:
@@ -105,8 +105,7 @@ class _Place(NamedTuple):
         A new file, on the disk when this returns.
         """
         path, where = self.at(name)
-        mode = 0o755 if file.executable else 0o644
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_FOLLOW, mode, **where)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_FOLLOW, file.mode, **where)
         with open(descriptor, "wb") as stream:  # noqa: PTH123
             stream.write(file.text.encode())
             stream.flush()

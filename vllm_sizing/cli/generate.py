@@ -24,6 +24,7 @@ from vllm_sizing.sources.request import plan_request
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from vllm_sizing.render.artifacts import Artifact
     from vllm_sizing.specs.plan import Plan
     from vllm_sizing.specs.request import PlanRequest
 
@@ -98,7 +99,14 @@ def _files(word: str, plan: Plan, request: PlanRequest, *, optional: bool) -> li
             raise
         click.echo(f"Left out: {error.message}", err=True)
         return []
-    return [File(name=name, text=text, executable=artifact.executable) for name, text in texts.items()]
+    return [File(name=name, text=text, mode=_mode(name, artifact)) for name, text in texts.items()]
+
+
+def _mode(name: str, artifact: Artifact) -> int:
+    """
+    What people copy and fill in with secrets is theirs alone from the start.
+    """
+    return 0o600 if name.startswith("secrets.") else 0o755 if artifact.executable else 0o644
 
 
 def _summary(plan: Plan, *, nothing: bool) -> str:

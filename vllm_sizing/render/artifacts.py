@@ -53,7 +53,7 @@ ARTIFACTS = {
         "config.yaml",
         "config.config",
         "settings for vllm serve --config",
-        beside=("vllm.env", "secrets.env.example"),
+        beside=("vllm.env", "secrets.env.example", ".gitignore"),
     ),
     "docker": Artifact("docker.sh", "docker.docker", "docker run", executable=True),
     "compose": Artifact("compose.yaml", "compose.compose", "Docker Compose"),

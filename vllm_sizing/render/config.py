@@ -49,6 +49,7 @@ def config(plan: Plan) -> dict[str, str]:
     return {
         "config.yaml": to_yaml({"model": model, **entries}, comments=(*usage, *plan_notes(plan))),
         "vllm.env": comment_block([head]) + environment,
+        ".gitignore": "secrets.env\n",
         "secrets.env.example": comment_block([secrets]) + "".join(f"{name}=\n" for name in SECRETS),
     }
 

@@ -21,6 +21,7 @@ from vllm_sizing.render.argv import extra_settings, is_folder, model_word, pinne
 from vllm_sizing.render.command import DOES_NOT_FIT
 from vllm_sizing.render.drain import drain
 from vllm_sizing.render.nodes import count_nodes
+from vllm_sizing.render.paths import check_paths
 from vllm_sizing.units import GB, GIB, ceil_div, format_gib
 
 if TYPE_CHECKING:
@@ -155,7 +156,8 @@ def deployment(
         raise _refusal(target, "cannot mount a folder of one machine, which the model is", able)
     settings = extra_settings(plan)
     _check(plan, target, settings, container=container)
-    return _measured(plan, model, settings, num_nodes=num_nodes, folder=folder)
+    remarks = check_paths(settings, target) if container else ()
+    return _measured(plan, model, settings, num_nodes=num_nodes, folder=folder, remarks=remarks)
 
 
 def object_name(model: str) -> str:
@@ -198,7 +200,9 @@ def check_code(plan: Plan, target: str) -> None:
         raise UnsupportedError(message, field="emit", value=target)
 
 
-def _measured(plan: Plan, model: str, settings: dict[str, Any], *, num_nodes: int, folder: bool) -> Deployment:
+def _measured(
+    plan: Plan, model: str, settings: dict[str, Any], *, num_nodes: int, folder: bool, remarks: tuple[str, ...]
+) -> Deployment:
     args, memory, release = plan.engine_args, plan.memory, flag_table(plan.vllm_version).release
     gpus = ceil_div(plan.num_gpus, num_nodes)
     replicas = args.data_parallel_size or 1
@@ -255,6 +259,7 @@ def _measured(plan: Plan, model: str, settings: dict[str, Any], *, num_nodes: in
         environment=tuple(environment),
         notes=(
             *plan_notes(plan),
+            *remarks,
             "",
             f"Start: {start_s} s = {start_note}",
             f"Drain: {drain_note}",

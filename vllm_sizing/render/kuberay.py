@@ -6,8 +6,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from vllm_sizing.catalog.flags import flag_table
 from vllm_sizing.errors import UnsupportedError
-from vllm_sizing.render.argv import written_args
+from vllm_sizing.render.argv import argument_groups, written_args
 from vllm_sizing.render.bench import served_name
 from vllm_sizing.render.deployment import deployment
 from vllm_sizing.render.helm import check_chart
@@ -25,17 +26,27 @@ from vllm_sizing.render.yaml import to_yaml
 from vllm_sizing.specs.engine import thaw
 
 if TYPE_CHECKING:
+    from vllm_sizing.catalog.flags import Release
     from vllm_sizing.render.deployment import Deployment
     from vllm_sizing.specs.plan import Plan
 
-_RAY = "2.50.0"
-_IMAGE = f"rayproject/ray-llm:{_RAY}-py311-cu128"
+# Ray's release, and the vLLM that its extra "llm" asks for (its metadata on PyPI), which is in its image.
+_RELEASES: tuple[tuple[str, Release], ...] = (
+    ("2.49.2", (0, 10, 0)),
+    ("2.50.1", (0, 10, 2)),
+    ("2.52.1", (0, 11, 0)),
+    ("2.53.0", (0, 12, 0)),
+    ("2.54.0", (0, 15, 0)),
+    ("2.55.0", (0, 18, 0)),
+    ("2.56.0", (0, 22, 0)),
+    ("2.57.0", (0, 25, 1)),
+    ("2.58.0", (0, 26, 0)),
+    ("2.60.0", (0, 27, 0)),
+)
 # Of the server, or of launching it without Ray.
 _NOT_ENGINE = ("extra_args", "served_model_name", "nnodes", "distributed_executor_backend")
 _USAGE = (
     "Needs the KubeRay operator 1.7. Head and workers must have the same image.",
-    f"CHECK FIRST: the vLLM inside {_IMAGE} must be the planned version (below),",
-    "or its memory differs from the plan: python -c 'import vllm; print(vllm.__version__)'",
     "Ray Serve drains by its own settings; --shutdown-timeout does not apply.",
     "",
 )
@@ -55,14 +66,16 @@ def kuberay(plan: Plan) -> str:
     if plan.engine_args.extra_args:
         message = "kuberay takes the engine's arguments only, and extra_args may be others; kubernetes, lws can"
         raise UnsupportedError(message, field="emit", value="kuberay")
+    ray, inside = _ray(plan)
+    image = f"rayproject/ray-llm:{ray}-py311-cu128"
     spec = {
         "serveConfigV2": to_yaml(_application(plan, wanted)),
         "rayClusterConfig": {
-            "rayVersion": _RAY,
+            "rayVersion": ray,
             "headGroupSpec": {
                 # The head computes nothing.
                 "rayStartParams": {"num-gpus": "0", "dashboard-host": "0.0.0.0"},  # noqa: S104
-                "template": {"spec": _pod(wanted, head=True)},
+                "template": {"spec": _pod(wanted, image, head=True)},
             },
             "workerGroupSpecs": [
                 {
@@ -72,13 +85,41 @@ def kuberay(plan: Plan) -> str:
                     "maxReplicas": wanted.num_nodes,
                     "numOfHosts": 1,
                     "rayStartParams": {},
-                    "template": {"spec": _pod(wanted, head=False)},
+                    "template": {"spec": _pod(wanted, image, head=False)},
                 }
             ],
         },
     }
     document = {"apiVersion": "ray.io/v1", "kind": "RayService", "metadata": metadata(wanted), "spec": spec}
-    return to_yaml(document, comments=(*_USAGE, *USAGE[:3], "", *wanted.notes))
+    return to_yaml(document, comments=(*_image_notes(plan, image, inside), *_USAGE, *USAGE[:3], "", *wanted.notes))
+
+
+def _ray(plan: Plan) -> tuple[str, str]:
+    """
+    The newest Ray whose image has a vLLM that is no newer than the planned one, and which that is.
+
+    Raises:
+        UnsupportedError: That vLLM lacks an argument of the plan.
+    """
+    planned = flag_table(plan.vllm_version).release
+    ray, inside = next(found for found in reversed(_RELEASES) if found[1] <= planned)
+    version = ".".join(map(str, inside))
+    try:
+        argument_groups(written_args(plan), version)
+    except UnsupportedError as error:
+        message = f"kuberay's image has vLLM {version}: {error.message}; lws can"
+        raise UnsupportedError(message, field="emit", value="kuberay") from None
+    return ray, version
+
+
+def _image_notes(plan: Plan, image: str, inside: str) -> tuple[str, ...]:
+    if inside == ".".join(map(str, flag_table(plan.vllm_version).release)):
+        return (f"{image} has vLLM {inside}, the planned version.", "")
+    return (
+        f"WARNING: {image}, the nearest known here, has vLLM {inside}, not {plan.vllm_version}.",
+        f"Build an image from it with vLLM {plan.vllm_version} and name that, or plan with vllm_version {inside}.",
+        "",
+    )
 
 
 def _application(plan: Plan, wanted: Deployment) -> dict[str, Any]:
@@ -101,12 +142,12 @@ def _application(plan: Plan, wanted: Deployment) -> dict[str, Any]:
     return {"applications": [application]}
 
 
-def _pod(wanted: Deployment, *, head: bool) -> dict[str, Any]:
+def _pod(wanted: Deployment, image: str, *, head: bool) -> dict[str, Any]:
     own = {"cpu": "4", "memory": "8Gi"}
     env = [entry for entry in environment(wanted) if entry["name"] in {"VLLM_NO_USAGE_STATS", "HF_TOKEN"}]
     container = {
         "name": "ray-head" if head else "ray-worker",
-        "image": _IMAGE,
+        "image": image,
         "env": env,
         "resources": {"requests": own, "limits": {"memory": own["memory"]}} if head else resources(wanted),
     }
