@@ -510,7 +510,7 @@ def test_case_34_a_target_that_cannot_express_the_plan_names_those_that_can(targ
 
 
 def test_case_34_unknown_targets_are_refused_with_the_known_ones(run):
-    result = generate(run, "--emit", "kubernets")
+    result = generate(run, "--emit", "kubernetesx")
     assert result.exit_code == 2
     assert "kubernetes" in result.stderr
 
