@@ -40,13 +40,13 @@ _EXAONE = Style(
     defaults={"max_position_embeddings": 2048},
     norms=("ln_1", "ln_2"),
 )  # fmt: skip
-_EXAONE4 = Style(
+EXAONE4 = Style(
     defaults={"num_key_value_heads": 32, "max_position_embeddings": 2048, "sliding_window": 4096},
     head_norms=True,
     norms=("post_attention_layernorm", "post_feedforward_layernorm"),
     pattern=4,
 )
-_GLM4 = Style(
+GLM4 = Style(
     defaults={
         "num_key_value_heads": 2, "head_dim": 128, "max_position_embeddings": 131072, "attention_bias": True
     },
@@ -101,9 +101,9 @@ _LOOP_CODER = Style(
 )
 _STYLES = {
     "ApertusForCausalLM": _APERTUS,
-    "Exaone4ForCausalLM": _EXAONE4,
+    "Exaone4ForCausalLM": EXAONE4,
     "ExaoneForCausalLM": _EXAONE,
-    "Glm4ForCausalLM": _GLM4,
+    "Glm4ForCausalLM": GLM4,
     "HyperCLOVAXForCausalLM": _HYPERCLOVAX,
     "IQuestLoopCoderForCausalLM": _LOOP_CODER,
     "InternLM2ForCausalLM": _INTERNLM2,

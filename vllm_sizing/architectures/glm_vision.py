@@ -11,15 +11,17 @@ from typing import Any
 
 import attrs
 
-from vllm_sizing.architectures.blocks import finish
+from vllm_sizing.architectures.blocks import Stack, finish
 from vllm_sizing.architectures.builder import Builder
 from vllm_sizing.architectures.checkpoint import Checkpoint
 from vllm_sizing.architectures.config import Config
+from vllm_sizing.architectures.decoder import dense_draft
+from vllm_sizing.architectures.dense import GLM4
 from vllm_sizing.architectures.inner import add_inner_model, with_whole_adapters
 from vllm_sizing.architectures.qwen2_vl import either_tied
 from vllm_sizing.architectures.qwen_vision import add_patch_embed, add_vision_rope
 from vllm_sizing.architectures.towers import Vit, add_encoder, add_vit_layers, open_tower, read_vit, square
-from vllm_sizing.specs.model import ROW, ModelSpec
+from vllm_sizing.specs.model import ROW, Draft, ModelSpec
 
 _PREFIXES = (
     ("lm_head.", "language_model.lm_head."),
@@ -67,8 +69,8 @@ def build(checkpoint: Checkpoint) -> ModelSpec:
     checkpoint = attrs.evolve(checkpoint, config=either_tied(config, checkpoint.text))
     text = checkpoint.text.over(defaults)
     stack = add_inner_model(builder, checkpoint, prefix="language_model.", architecture=architecture, text=text)
-    builder.draft = None
     ocr = checkpoint.architecture == "GlmOcrForConditionalGeneration"
+    builder.draft = _draft(builder, stack) if ocr else None
     vision = (config.section("vision_config") or Config({}, "vision_config")).over(_OCR_VISION if ocr else _VISION)
     merger = text.required("intermediate_size") if ocr else vision.required("intermediate_size")
     vit = read_vit(
@@ -82,6 +84,19 @@ def build(checkpoint: Checkpoint) -> ModelSpec:
         _add_tower(tower, vision, vit, merger, ocr=ocr, parts=parts)
     _add_items(builder, vision, vit, stack.hidden)
     return finish(checkpoint, builder, stack)
+
+
+def _draft(builder: Builder, stack: Stack) -> Draft | None:
+    """
+    More layers of the decoder, each behind a projection of its own.
+
+    Source: vLLM 0.33 ``glm_ocr_mtp.py``.
+    """
+    return dense_draft(
+        builder, stack, GLM4, "language_model.model.layers.*",
+        number=stack.text.integer("num_nextn_predict_layers", default=0, minimum=0, maximum=64),
+        projection="eh_proj", norms=("enorm", "hnorm", "shared_head.norm"),
+    )  # fmt: skip
 
 
 def _add_tower(tower: Builder, vision: Config, vit: Vit, merger: int, *, ocr: bool, parts: tuple[str, ...]) -> None:

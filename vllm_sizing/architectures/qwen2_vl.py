@@ -11,13 +11,16 @@ from typing import Any
 
 import attrs
 
-from vllm_sizing.architectures.blocks import finish
+from vllm_sizing.architectures.blocks import Stack, add_speculator, finish, finish_draft
+from vllm_sizing.architectures.builder import Builder
 from vllm_sizing.architectures.checkpoint import Checkpoint
 from vllm_sizing.architectures.config import Config
+from vllm_sizing.architectures.decoder import add_decoder_layers, windows_of
+from vllm_sizing.architectures.dense import EXAONE4
 from vllm_sizing.architectures.inner import add_inner_model
 from vllm_sizing.architectures.qwen2_vision import add_qwen2_vision, add_qwen25_vision
 from vllm_sizing.architectures.towers import MAX_HEADS
-from vllm_sizing.specs.model import ModelSpec
+from vllm_sizing.specs.model import Draft, ModelSpec
 
 # hf_to_vllm_mapper of the classes: names in the ignore lists of quantized checkpoints.
 PREFIXES = (
@@ -48,6 +51,7 @@ def build(checkpoint: Checkpoint) -> ModelSpec:
             builder, vision, stack.hidden,
             kv_heads=vision.integer("num_key_value_heads", default=8, maximum=MAX_HEADS),
         )  # fmt: skip
+        builder.draft = _exaone_draft(builder, config, stack)
         return finish(checkpoint, builder, stack)
     if name == "OpenCUAForConditionalGeneration":
         builder = checkpoint.builder(prefixes=_CUA_PREFIXES)
@@ -70,3 +74,23 @@ def either_tied(config: Config, text: Config) -> Config:
     """
     tied = config.flag("tie_word_embeddings", default=False) or text.flag("tie_word_embeddings", default=False)
     return config.changed(tie_word_embeddings=tied)
+
+
+def _exaone_draft(builder: Builder, config: Config, stack: Stack) -> Draft | None:
+    """
+    Layers behind one projection, numbered from 0 and of the types of the first layers.
+
+    Source: vLLM 0.33 ``exaone4_5_mtp.py``.
+    """
+    number = config.integer("num_nextn_predict_layers", default=1, minimum=0, maximum=64)
+    if not number:
+        return None
+    extra = builder.beside()
+    extra.linear("mtp.fc", 2 * stack.hidden, stack.hidden)
+    for norm in ("norm", "pre_fc_norm_hidden", "pre_fc_norm_embedding"):
+        extra.norm(f"mtp.{norm}", stack.hidden)
+    layers = tuple(range(number))
+    windows = {at: window for at, window in windows_of(EXAONE4, stack).items() if at in layers}
+    add_decoder_layers(extra, stack, EXAONE4, "mtp.layers.*", layers=layers, windows=windows)
+    add_speculator(extra, stack.hidden, embeds=True)
+    return finish_draft(extra, num_layers=number)
