@@ -1,7 +1,7 @@
 """
-Qwen3-VL, dense and with experts: its encoder hands features to the first decoder layers too.
+Qwen3-VL, dense and with experts, and Cosmos 3: the encoder hands features to the first decoder layers too.
 
-Source: vLLM 0.33 ``model_executor/models/qwen3_vl.py``, ``qwen3_vl_moe.py``; defaults from
+Source: vLLM 0.33 ``model_executor/models/qwen3_vl.py``, ``qwen3_vl_moe.py``, ``cosmos3.py``; defaults from
 transformers 5.20.
 """
 

@@ -76,6 +76,7 @@ def _add_omni3(builder: Builder, thinker: Config, stack: Stack) -> None:
 _CLASSES: dict[str, tuple[Any, str, dict[str, Any]]] = {
     "Qwen2AudioForConditionalGeneration": (_add_qwen2_audio, "Qwen2ForCausalLM", {}),
     "Qwen3ASRForConditionalGeneration": (_add_asr, "Qwen3ForCausalLM", _ASR),
+    "Qwen3ASRRealtimeGeneration": (_add_asr, "Qwen3ForCausalLM", _ASR),
     "Qwen2_5OmniForConditionalGeneration": (_add_omni2, "Qwen2ForCausalLM", _OMNI2),
     "Qwen2_5OmniModel": (_add_omni2, "Qwen2ForCausalLM", _OMNI2),
     "Qwen3OmniMoeForConditionalGeneration": (_add_omni3, "Qwen3MoeForCausalLM", _OMNI3),

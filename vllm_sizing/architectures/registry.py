@@ -132,10 +132,12 @@ _MODULES = {
         "Exaone4_5_ForConditionalGeneration", "OpenCUAForConditionalGeneration", "Qwen2VLForConditionalGeneration",
         "Qwen2_5_VLForConditionalGeneration",
     ),
-    "qwen3_vl": ("Qwen3VLForConditionalGeneration", "Qwen3VLMoeForConditionalGeneration"),
+    "qwen3_vl": (
+        "Cosmos3ForConditionalGeneration", "Qwen3VLForConditionalGeneration", "Qwen3VLMoeForConditionalGeneration",
+    ),
     "qwen_omni": (
         "Qwen2AudioForConditionalGeneration", "Qwen2_5OmniForConditionalGeneration", "Qwen2_5OmniModel",
-        "Qwen3ASRForConditionalGeneration", "Qwen3OmniMoeForConditionalGeneration",
+        "Qwen3ASRForConditionalGeneration", "Qwen3ASRRealtimeGeneration", "Qwen3OmniMoeForConditionalGeneration",
     ),
     "qwen_moe": ("Qwen2MoeForCausalLM", "Qwen3MoeForCausalLM"),
     "qwen_next": (
