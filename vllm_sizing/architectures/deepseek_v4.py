@@ -31,7 +31,7 @@ from vllm_sizing.architectures.checkpoint import Checkpoint
 from vllm_sizing.architectures.compressed_attention import Compressed, add_compressed_attention
 from vllm_sizing.architectures.config import Config
 from vllm_sizing.architectures.rope import RopeTable, read_rope, rope_parameters, rope_type
-from vllm_sizing.specs.model import REPLICATED, Draft, ModelSpec
+from vllm_sizing.specs.model import REPLICATED, ROW, Draft, ModelSpec, Part
 
 _DEFAULTS: dict[str, Any] = {
     "vocab_size": 129280, "hidden_size": 4096, "moe_intermediate_size": 2048, "num_hidden_layers": 43,
@@ -149,13 +149,23 @@ def _add_layers(
     add_moe(builder, ffn, hidden, moe)
     shared = width * text.integer("n_shared_experts", default=0, minimum=0, maximum=2**16)
     if shared:
-        builder.gated_mlp(f"{ffn}.shared_experts", hidden, shared, layers=layers, fused=("w1", "w3"))
+        _add_shared(builder, f"{ffn}.shared_experts", hidden, shared, layers=layers)
     add_norms(builder, layer, hidden, "attn_norm", "ffn_norm", layers=layers)
     mix = (2 + streams) * streams
     for part in ("attn", "ffn"):
         sizes: dict[str, tuple[int, ...]] = {"fn": (mix, streams * hidden), "base": (mix,), "scale": (_STREAM_SCALES,)}
         for name, shape in sizes.items():
             builder.parameter(f"{layer}.hc_{part}_{name}", *shape, layers=layers, dtype="float32")
+
+
+def _add_shared(builder: Builder, name: str, hidden: int, width: int, *, layers: Layers) -> None:
+    """
+    The MLP of every token; ranks hold whole blocks of scales.
+    """
+    scheme = builder.quantization.linear(f"{name}.gate_up_proj", ("w1", "w3"))
+    part = Part(width, blocks=scheme.block[0] if scheme is not None else 0)
+    builder.linear(f"{name}.gate_up_proj", hidden, (part, part), layers=layers, fused=("w1", "w3"))
+    builder.linear(f"{name}.down_proj", width, hidden, shard=attrs.evolve(ROW, parts=(part,)), layers=layers)
 
 
 def _add_stream_head(builder: Builder, name: str, hidden: int, streams: int, **facts: Any) -> None:

@@ -11,6 +11,7 @@ import attrs
 from vllm_sizing.errors import UnsupportedError
 from vllm_sizing.specs.model import Part
 from vllm_sizing.specs.value import Value
+from vllm_sizing.units import ceil_div
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -88,6 +89,8 @@ def part_on_rank(part: Part, tensor: int, name: str) -> int:
     128
     """
     units = part.units
+    if part.blocks:
+        return ceil_div(part.size // part.blocks, tensor) * part.blocks
     if units and units < tensor:
         if tensor % units or not part.copied:
             raise _indivisible(name, units, tensor)

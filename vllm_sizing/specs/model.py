@@ -28,12 +28,15 @@ class Part(Value):
         copied: False: vLLM refuses more ranks than units.
 
         least: With several ranks, each holds at least so many rows.
+
+        blocks: Rows that are never split: a rank's share is rounded up to whole blocks; 0: any number.
     """
 
     size: int
     units: int = 0
     copied: bool = True
     least: int = 0
+    blocks: int = 0
 
 
 @attrs.frozen(eq=False, repr=False)
