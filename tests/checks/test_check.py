@@ -165,6 +165,9 @@ def test_without_a_gpu_nothing_is_planned_and_the_rest_is_checked():
         (PLAIN, {"vllm_version": "0.12.0"}, "0.12.0", "given"),
         (PLAIN, {"log": "vLLM API server version 0.20.1\n"}, "0.20.1", "the log"),
         ("docker run --gpus 1 x/vllm:v0.11.2-cu129 m", {}, "0.11.2", "tag of x/vllm:v0.11.2-cu129"),
+        ("docker run --gpus 1 x/vllm:v0.6.3 m", {}, "0.8.0", "the known one that is nearest to 0.6.3"),
+        ("docker run --gpus 1 x/vllm:v0.99.0 m", {}, "0.33.0", "the known one that is nearest to 0.99.0"),
+        ("docker run --gpus 1 x/vllm:nightly m", {}, "0.33.0", "the newest one, because nothing says which"),
     ],
 )
 def test_the_version_says_where_it_comes_from(text, more, version, source, monkeypatch):
@@ -172,6 +175,18 @@ def test_the_version_says_where_it_comes_from(text, more, version, source, monke
     server = check(text, **more).servers[0]
 
     assert (server.vllm_version, server.version_source) == (version, source)
+
+
+def test_a_tag_that_is_no_release_is_told():
+    assert "version-not-known" in codes(check("docker run --gpus 1 x/vllm:nightly Qwen/Qwen3-8B"))
+    assert "version-not-known" not in codes(check("docker run --gpus 1 x/vllm:nightly m", vllm_version="0.33.0"))
+
+
+def test_what_does_not_fit_says_what_would():
+    report = check("vllm serve Qwen/Qwen3-8B --max-model-len 40000")
+
+    (item,) = [item for item in report.all_findings if item.code.startswith("does-not-fit")]
+    assert item.hint.startswith("it fits with max_model_len ")
 
 
 def test_another_version_than_the_images_is_told():

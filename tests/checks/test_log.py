@@ -5,6 +5,9 @@ A start-up log beside the plan: predicted and printed, and why they differ.
 import pytest
 
 import vllm_sizing as vs
+from tests.validation import memory
+from vllm_sizing.checks.comparison import compare_log
+from vllm_sizing.sources.start_log import parse_log
 from vllm_sizing.units import GIB
 
 COMMAND = "vllm serve Qwen/Qwen3-8B --max-model-len 16384 --max-num-seqs 64"
@@ -73,6 +76,43 @@ def test_what_differs_is_explained(changes, name, remark):
     assert not found[name].inside
     assert remark in found[name].remark
     assert "log-differs" in codes
+
+
+def test_a_log_of_another_model_is_told_or_left_to_its_own_server():
+    log = "non-default args: {'model_tag': 'Qwen/Qwen3-4B'}\n" + lines()
+    both = "vllm serve Qwen/Qwen3-8B --max-model-len 8k\nvllm serve Qwen/Qwen3-4B --max-model-len 8k"
+
+    assert measured(log) == ({}, ["log-arguments"])
+    assert [len(server.measured) > 0 for server in vs.check_text(both, gpu="l4", log=log).servers] == [False, True]
+
+
+def test_graphs_that_free_memory_are_no_size():
+    assert "cuda_graphs" not in measured(lines(graphs=-0.4))[0]
+
+
+def test_most_numbers_of_measured_starts_are_as_predicted():
+    """
+    The rows of published logs, written as vLLM of their release printed them.
+    """
+    inside = {}
+    for row in memory.rows():
+        if row["settings"] != "complete":
+            continue
+        text = f"vLLM API server version {row['version_used']}\n"
+        if row["model_weights_gib"]:
+            text += f"Model loading took {row['model_weights_gib']} GiB memory and 3.0 seconds\n"
+        if row["available_kv_gib"]:
+            text += f"Available KV cache memory: {row['available_kv_gib']} GiB\n"
+        if row["gpu_kv_cache_tokens"]:
+            text += f"GPU KV cache size: {int(row['gpu_kv_cache_tokens']):,} tokens\n"
+        plan = memory.plan_row(row)
+        for item in compare_log(plan, parse_log(text))[0]:
+            assert item.inside or item.remark
+            inside.setdefault(item.name, []).append(item.inside)
+
+    shares = {name: sum(values) / len(values) for name, values in inside.items()}
+    assert {name: len(values) > 40 for name, values in inside.items()} == dict.fromkeys(shares, True)
+    assert min(shares.values()) > 0.7
 
 
 def test_the_concurrency_is_compared_at_the_same_length_only():

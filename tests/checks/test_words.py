@@ -53,27 +53,25 @@ def parts(line, version="0.33.0"):
         ("--cudagraph-capture-sizes 1,2,4", "value-refused", ("--cudagraph-capture-sizes", "1", "2", "4")),
         ("--tensor-parallel-size 0", "value-refused", None),
         ("--max-model-len", "value-refused", None),
-        ("--seed\n7", "value-refused", None),
         ("--enable-prefix-caching true", "stray-word", ("--enable-prefix-caching",)),
         ("--enable-prefix-caching False", "stray-word", ("--no-enable-prefix-caching",)),
         ("'--max-num-seqs 5'", "args-in-one-string", ()),
         ("--api-key k", "secret-in-plain-text", ()),
         ("--disable-cascade-attn", "deprecated-flag", ("--disable-cascade-attn",)),
         ("--enable-sleep-mode", "flag-not-modelled", ("--enable-sleep-mode",)),
-        ("--trust-remote-code", "unsafe-flag", ("--trust-remote-code",)),
+        ("--worker-cls a.B", "unsafe-flag", ("--worker-cls", "a.B")),
+        ('"--seed\t7\x07"', "args-in-one-string", ()),
+        ("--se\x07ed", "value-refused", ()),
+        ("--config=f.yaml", "config-file-ignored", ("--config", "f.yaml")),
         ("--config f.yaml", "config-file-not-read", ("--config", "f.yaml")),
         ("--max-model-len $LEN", "unknown-word", ("--max-model-len", "$LEN")),
-        ("$ARGS", "unknown-word", ("$ARGS",)),
     ],
 )
 def test_a_flag_that_is_wrong_is_told_with_what_should_stand_there(line, code, corrected):
     first = parts(line)[0]
 
-    assert code in [found.code for found in first.findings] or not first.findings
-    if first.findings:
-        assert first.corrected == corrected
-    else:
-        assert line == "--seed\n7" or first.words[0].unknown
+    assert code in [found.code for found in first.findings]
+    assert first.corrected == corrected
 
 
 @pytest.mark.parametrize(

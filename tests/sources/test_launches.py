@@ -222,6 +222,11 @@ def test_files_are_read_as_text(tmp_path):
             read_text(name)
 
 
+def test_a_template_is_to_be_rendered_first():
+    with pytest.raises(SourceError, match="helm template"):
+        parse_launches("kind: Pod\nmetadata:\n  {{- if .x }}\n  name: {{ .y }}\n")
+
+
 @pytest.mark.parametrize("text", ["", " \n", "a\0b", "\x01"])
 def test_what_is_no_text_is_refused(text):
     with pytest.raises(SourceError):

@@ -104,6 +104,8 @@ def check_text(
 
     if vllm_version is not None:
         flag_table(vllm_version)
+    where = "standard input" if source == "-" else repr(source)
+    sheet = parse_launches(text, where=where)
     wanted = Wanted(
         find_model=cache(_load),
         gpu=_found(gpu),
@@ -115,9 +117,8 @@ def check_text(
         policy=policy or Policy(),
         model=model,
         log=parse_log(log) if log is not None else None,
+        several=len(sheet.launches) > 1,
     )
-    where = "standard input" if source == "-" else repr(source)
-    sheet = parse_launches(text, where=where)
     words = sum(len(launch.words) for launch in sheet.launches)
     if words > _MOST_WORDS:
         message = f"{where} has {words:,} words of commands; at most {_MOST_WORDS:,} are checked: give a part of it"

@@ -59,7 +59,11 @@ def _pairs(plan: Plan, log: StartLog) -> Iterator[_Compared]:
         # The printed figure has two decimals and counts whole blocks.
         interval = Estimate(tokens.low * share, cache.max_concurrency, tokens.high * share, tokens.basis)
         pairs.append(_Compared("max_concurrency", "requests", interval, 1))
-    yield from (pair for pair in pairs if pair.name in log.numbers)
+    for pair in pairs:
+        printed = log.numbers.get(pair.name)
+        # vLLM prints free memory before minus after; where others freed some meanwhile, that is no size.
+        if printed is not None and (printed.value >= 0 or pair.name != "cuda_graphs"):
+            yield pair
 
 
 def _measured(item: _Compared, printed: Printed, plan: Plan, log: StartLog) -> Measured:
@@ -91,16 +95,18 @@ def _why(item: _Compared, value: float, plan: Plan, log: StartLog) -> str:
     if item.name in ("kv_cache_memory", "kv_cache_tokens", "max_concurrency") and weights is not None:
         heavier = weights.value * GIB - loaded
         if abs(heavier) > 0.01 * loaded:
-            return f"the weights differ by {format_gib(heavier)}, which the cache gives or gains"
+            return f"the weights differ by {format_gib(heavier)}, which the cache has less or more"
     if item.name == "kv_cache_memory":
         overhead = plan.memory.requested_bytes - loaded - value
         if overhead <= 0:
             return "more than this GPU has left: the log is of another GPU, or of a higher gpu_memory_utilization"
-        return (
-            f"activations, graphs and the rest took {format_gib(overhead)} instead of "
-            f"{format_gib(plan.memory.requested_bytes - loaded - plan.memory.kv_cache_bytes)}; another process on the "
-            "GPU, other kernels, or another gpu_memory_utilization explains that"
+        planned = plan.memory.requested_bytes - loaded - plan.memory.kv_cache_bytes
+        cause = (
+            "another process on the GPU, other kernels, more max_num_seqs or a lower gpu_memory_utilization"
+            if overhead > planned
+            else "another sampler or other kernels, fewer max_num_seqs or a higher gpu_memory_utilization"
         )
+        return f"all but weights and cache took {format_gib(overhead)} instead of {format_gib(planned)}: {cause}"
     memory = log.numbers.get("kv_cache_memory")
     if memory is not None and item.name in ("kv_cache_tokens", "max_concurrency") and plan.memory.kv_cache_bytes > 0:
         expected = item.predicted.mid * memory.value * GIB / plan.memory.kv_cache_bytes

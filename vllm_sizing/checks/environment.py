@@ -65,10 +65,20 @@ def image_version(image: str) -> str | None:
     >>> image_version("vllm/vllm-openai:v0.11.2-cu129"), image_version("vllm/vllm-openai:latest")
     ('0.11.2', None)
     """
+    match = _TAG.fullmatch(image_tag(image))
+    return match[1] if match else None
+
+
+def image_tag(image: str) -> str:
+    """
+    What stands behind the colon; empty without a tag, and with one that is a variable.
+
+    >>> image_tag("localhost:5000/vllm:nightly"), image_tag("localhost:5000/vllm"), image_tag("vllm:${TAG}")
+    ('nightly', '', '')
+    """
     name = image.partition("@")[0]
     tag = name.rpartition(":")[2] if ":" in name.rpartition("/")[2] else ""
-    match = _TAG.fullmatch(tag)
-    return match[1] if match else None
+    return "" if "$" in tag or "{" in tag else tag
 
 
 def about_image(launch: Launch, release: Release) -> Iterator[CheckFinding]:

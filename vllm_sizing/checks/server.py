@@ -15,7 +15,14 @@ from vllm_sizing.catalog.names import quote
 from vllm_sizing.checks.command import DEFAULT_MODEL, ReadCommand, read_command
 from vllm_sizing.checks.comparison import compare_log, parse_release
 from vllm_sizing.checks.compose import about_service
-from vllm_sizing.checks.environment import about_environment, about_image, about_words, image_version, without_secrets
+from vllm_sizing.checks.environment import (
+    about_environment,
+    about_image,
+    about_words,
+    image_tag,
+    image_version,
+    without_secrets,
+)
 from vllm_sizing.checks.kubernetes import about_pod, pre_stop_s
 from vllm_sizing.checks.needs import needs_of
 from vllm_sizing.checks.place import about_gpus, about_shared_memory, about_stopping
@@ -28,7 +35,7 @@ from vllm_sizing.sizing.planner import plan
 from vllm_sizing.sizing.setup import resolve_batch
 from vllm_sizing.specs.check import CheckFinding, Measured, ServerCheck
 from vllm_sizing.specs.engine import EngineArgs
-from vllm_sizing.specs.request import LATEST_VLLM, Policy
+from vllm_sizing.specs.request import Policy
 from vllm_sizing.specs.workload import Workload
 from vllm_sizing.units import ceil_div
 
@@ -41,6 +48,7 @@ if TYPE_CHECKING:
     from vllm_sizing.specs.model import ModelSpec
     from vllm_sizing.specs.plan import Plan
 
+_OLDEST = "0.8.0"  # whose flags are known
 # Kinds whose paths are paths of this machine; in the others they are the container's.
 _ON_THIS_MACHINE = ("command", "config")
 _LAYOUT = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "prefill_context_parallel_size")
@@ -56,6 +64,8 @@ class Wanted(NamedTuple):
         find_model: Loads a model by name and revision.
 
         model: Instead of the file's.
+
+        several: The file starts several servers, and the log is of one of them.
     """
 
     find_model: Callable[[str, str | None], ModelSpec]
@@ -68,6 +78,7 @@ class Wanted(NamedTuple):
     policy: Policy = Policy()
     model: str | None = None
     log: StartLog | None = None
+    several: bool = False
 
 
 def check_server(launch: Launch, wanted: Wanted) -> ServerCheck:
@@ -98,8 +109,13 @@ def check_server(launch: Launch, wanted: Wanted) -> ServerCheck:
     found += _about_place(launch, read, answer, layout, table.release)
     measured: tuple[Measured, ...] = ()
     if wanted.log is not None and answer is not None:
-        measured, about_log = compare_log(answer, wanted.log)
-        found += about_log
+        logged = wanted.log.model
+        if logged in (None, read.model):
+            measured, about_log = compare_log(answer, wanted.log)
+            found += about_log
+        elif not wanted.several:
+            message = f"the log is of {quote(logged)}, and the command serves {quote(read.model)}"
+            found.append(finding("log-arguments", message, hint="give the log of this server"))
     corrected = _corrected(read, answer)
     return ServerCheck(
         name=launch.name,
@@ -156,8 +172,15 @@ def _version(launch: Launch, wanted: Wanted) -> tuple[str, str, list[CheckFindin
     found: list[CheckFinding] = []
     tagged = image_version(launch.image)
     known = tagged is not None and parse_release(tagged) is not None
+    newest = ".".join(map(str, NEWEST))
     if tagged is not None and not known:
-        message = f"the image holds vLLM {tagged}, which is not known here; checked by the rules of {LATEST_VLLM}"
+        nearest = _OLDEST if tuple(map(int, tagged.split("."))) < tuple(map(int, _OLDEST.split("."))) else newest
+        message = f"the image holds vLLM {tagged}, which is not known here; checked by the rules of {nearest}"
+        found.append(finding("version-not-known", message, line=launch.image_line, hint="give vllm_version"))
+        if wanted.vllm_version is None:
+            return nearest, f"the known one that is nearest to {tagged}", found
+    elif tagged is None and wanted.vllm_version is None and image_tag(launch.image) not in ("", "latest"):
+        message = f"the tag {quote(image_tag(launch.image))} does not say which release the image holds"
         found.append(finding("version-not-known", message, line=launch.image_line, hint="give vllm_version"))
     if wanted.vllm_version is not None:
         if known and parse_release(tagged or "") != parse_release(wanted.vllm_version):
@@ -168,7 +191,6 @@ def _version(launch: Launch, wanted: Wanted) -> tuple[str, str, list[CheckFindin
         return tagged, f"tag of {quote(launch.image)[1:-1]}", found
     if wanted.log is not None and parse_release(wanted.log.version) is not None:
         return wanted.log.version, "the log", found
-    newest = ".".join(map(str, NEWEST))
     return newest, "the newest one, because nothing says which", found
 
 
@@ -241,13 +263,15 @@ def _refused(error: SizingError, launch: Launch, read: ReadCommand) -> CheckFind
 
 
 def _of_plan(answer: Plan, read: ReadCommand) -> Iterator[CheckFinding]:
+    changes = "; or with ".join(other.change for other in answer.alternatives[:3])
     for item in answer.findings:
+        misses = item.code.startswith("does-not-fit")
         line = next((read.lines[name] for name in read.lines if name != "model" and name in item.message), 0)
         yield CheckFinding(
             code=item.code,
             severity=item.severity,
             message=item.message,
-            hint=item.hint,
+            hint=f"it fits with {changes}" if misses and changes else "" if misses else item.hint,
             line=line or read.lines["model"],
         )
     yield from _about_layout(answer, read)

@@ -219,6 +219,8 @@ def _remarks(texts: list[str], table: FlagTable, line: int) -> Iterator[CheckFin
     except SizingError:  # It needs another flag beside it.
         return
     for remark in found:
+        if remark.message.startswith("trust_remote_code"):
+            continue  # Whether that is dangerous depends on the revision.
         code = "secret-in-plain-text" if "is a secret" in remark.message else remark.code
         hint = remark.hint
         if code == "secret-in-plain-text":

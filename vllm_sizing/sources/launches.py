@@ -89,7 +89,13 @@ def parse_launches(text: str, *, where: str = "the text") -> Sheet:
 
     from vllm_sizing.sources.yaml_nodes import parse_nodes
 
-    documents = tuple(parse_nodes(text, where=where))
+    try:
+        documents = tuple(parse_nodes(text, where=where))
+    except SourceError:
+        if "{{" not in text:
+            raise
+        message = f"{where} is a template of Helm; render it first (helm template) and check what comes out"
+        raise SourceError(message, source=where) from None
     launches: list[Launch] = []
     kinds: list[str] = []
     for document in documents:

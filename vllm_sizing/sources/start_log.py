@@ -78,6 +78,14 @@ class StartLog(NamedTuple):
     arguments: dict[str, Any]
     failure: str
 
+    @property
+    def model(self) -> str | None:
+        """
+        That the log says is served; None if it does not.
+        """
+        name = self.arguments.get("model_tag") or self.arguments.get("model")
+        return name if isinstance(name, str) else None
+
 
 def parse_log(text: str) -> StartLog:
     """
