@@ -182,6 +182,16 @@ def test_a_tag_that_is_no_release_is_told():
     assert "version-not-known" not in codes(check("docker run --gpus 1 x/vllm:nightly m", vllm_version="0.33.0"))
 
 
+def test_a_pinned_revision_that_cannot_be_read_is_told(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+    report = check(f"{PLAIN} --revision {'0' * 40}")
+
+    assert report.fits is True
+    assert "revision-not-read" in codes(report)
+    assert "model-not-known" in codes(check(f"vllm serve no/such-model-here --revision {'0' * 40}"))
+
+
 def test_what_does_not_fit_says_what_would():
     report = check("vllm serve Qwen/Qwen3-8B --max-model-len 40000")
 

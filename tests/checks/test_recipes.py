@@ -3,10 +3,14 @@ Commands as people publish them: nearly every flag is understood, and what is wr
 """
 
 import json
+import math
 from pathlib import Path
 
+import attrs
 import pytest
 
+import vllm_sizing as vs
+from vllm_sizing.catalog.arguments import parse_engine_args
 from vllm_sizing.catalog.flags import flag_table
 from vllm_sizing.checks.command import read_command
 from vllm_sizing.checks.words import read_parts
@@ -81,3 +85,54 @@ def test_the_corrected_command_has_no_errors_left(asked):
     (again,) = parse_launches(shlex.join(["vllm", "serve", *read.corrected])).launches
 
     assert [item for item in read_command(again, TABLE).findings if item.severity == "error"] == []
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        asked
+        for asked in ASKED
+        if asked["accepted"]
+        and asked["line"].startswith("vllm serve Qwen/Qwen3-8B ")
+        and asked["line"] not in OTHERWISE
+    ],
+    ids=lambda asked: asked["line"][:70],
+)
+def test_the_verdict_is_that_of_plan_with_the_same_arguments(asked, monkeypatch):
+    """
+    On an H100, whose defaults vLLM's own configuration gives as 1024 requests and 8192 tokens.
+    """
+    import shlex
+
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    parsed = parse_engine_args(shlex.split(asked["line"]), "0.33.0", allow_unsafe=True).engine_args
+    sizes = {
+        name: getattr(parsed, name) or 1
+        for name in ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
+    }
+    tokens = parsed.max_num_batched_tokens or (16_384 if parsed.performance_mode == "throughput" else 8192)
+    seqs = parsed.max_num_seqs or min(2048 if parsed.performance_mode == "throughput" else 1024, tokens)
+    args = attrs.evolve(parsed, **sizes, max_model_len=parsed.max_model_len or 40_960, max_num_seqs=seqs)
+    count, nodes = math.prod(sizes.values()), parsed.nnodes or 1
+    try:
+        planned = vs.plan(
+            vs.load_model("Qwen/Qwen3-8B"),
+            vs.find_gpu("h100-sxm"),
+            num_gpus=-(-count // nodes),
+            num_nodes=nodes,
+            engine_args=args,
+        )
+    except vs.SizingError as error:
+        planned = error
+
+    server = vs.check_text(asked["line"], gpu="h100-sxm").servers[0]
+
+    if isinstance(planned, vs.SizingError):
+        assert server.plan is None
+        assert planned.message in {item.message for item in server.findings}
+    else:
+        assert (server.plan.memory, server.plan.kv_cache, server.fits) == (
+            planned.memory,
+            planned.kv_cache,
+            planned.fits,
+        )

@@ -52,6 +52,7 @@ _TABLE = """
 no-server error Nothing in the file starts a vLLM server.
 not-analysable error What is started is only known to a shell or another program.
 model-not-known error The model is not named, or cannot be loaded, so that nothing can be planned.
+revision-not-read warning The pinned revision could not be read, and the default one was planned with.
 gpu-not-known error The file does not say which GPU the server gets.
 version-not-known warning The image's tag is no release of vLLM.
 version-differs warning The image holds another release than the one that was asked for.

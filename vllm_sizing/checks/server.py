@@ -223,7 +223,16 @@ def _model(launch: Launch, read: ReadCommand, wanted: Wanted) -> tuple[ModelSpec
     try:
         return wanted.find_model(name, revision), []
     except SizingError as error:
-        return None, [finding("model-not-known", error.message, line=line)]
+        missing = error
+    if revision is not None:
+        try:
+            model = wanted.find_model(name, None)
+        except SizingError:
+            pass
+        else:
+            message = f"the plan is of the default revision, because the pinned one cannot be read: {missing.message}"
+            return model, [finding("revision-not-read", message, line=read.lines.get("revision", line))]
+    return None, [finding("model-not-known", missing.message, line=line)]
 
 
 def _plan(model: ModelSpec, gpu: GpuSpec, args: EngineArgs, layout: _Layout, version: str, wanted: Wanted) -> Plan:
