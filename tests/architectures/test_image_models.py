@@ -7,7 +7,8 @@ import pytest
 from tests.architectures.recorded import cases, check
 
 FAMILIES = (
-    "audio_flamingo", "blip2", "cohere2_vision", "deepseek_vision", "gemma3n", "granite_speech", "idefics3", "internvl",
+    "audio_flamingo", "blip2", "cohere2_vision", "deepseek_vision", "gemma3n", "granite_speech", "idefics3",
+    "inkling", "internvl",
     "minicpmv", "minicpmv4", "muse_glimmer", "ovis", "paligemma", "phi3_vision", "speech", "ultravox", "voxtral",
 )  # fmt: skip
 

@@ -84,6 +84,7 @@ _MODULES = {
     "kimi_vision": (
         "KimiK25ForConditionalGeneration", "KimiK3ForConditionalGeneration", "KimiVLForConditionalGeneration",
     ),
+    "inkling": ("InklingForCausalLM", "InklingForConditionalGeneration"),
     "internvl": (
         "H2OVLChatModel", "InternS1ForConditionalGeneration", "InternVLChatModel", "InternVLForConditionalGeneration",
         "NVLM_D", "SkyworkR1VChatModel",

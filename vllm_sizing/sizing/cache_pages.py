@@ -18,6 +18,7 @@ from vllm_sizing.specs.model import (
     CacheLayer,
     ChunkedLocal,
     CompressedMla,
+    ConvWindow,
     CrossAttention,
     FullAttention,
     IndexKeys,
@@ -224,6 +225,8 @@ def _pages_of(layer: CacheLayer, settings: CacheSettings, block_size: int, state
         return [Page(family="full", kind="sparse_indexer", geometry=("indexer", layer.head_size), **common)]  # type: ignore[arg-type]
     if isinstance(layer, CompressedMla):
         return [_compressed_page(layer, settings, block_size)]
+    if isinstance(layer, ConvWindow):
+        return [_conv_page(layer, settings)]
     size = block_size * attention_token_bytes(layer, settings)
     geometry = (layer.num_kv_heads, layer.head_size, layer.head_size_v, settings.kv_cache_dtype)
     common = {"layers": layer.layers, "block_size": block_size, "num_bytes": size, "geometry": geometry}
@@ -235,6 +238,21 @@ def _pages_of(layer: CacheLayer, settings: CacheSettings, block_size: int, state
         number = ceil_div(settings.encoder_tokens, block_size)
         return [Page(family="cross", kind="cross_attention", fixed_blocks=number, **common)]  # type: ignore[arg-type]
     return [Page(family="full", kind="full_attention", **common)]  # type: ignore[arg-type]
+
+
+def conv_token_bytes(layer: ConvWindow, settings: CacheSettings) -> int:
+    """
+    Bytes of one token's inputs of one layer on a rank.
+    """
+    part = Part(layer.num_units, units=layer.num_units, copied=False)
+    return part_on_rank(part, settings.tensor, "convolution windows") * layer.width * 2
+
+
+def _conv_page(layer: ConvWindow, settings: CacheSettings) -> Page:
+    return Page(
+        family="window", kind="sliding_window", layers=layer.layers, block_size=layer.window, span=layer.window,
+        num_bytes=layer.window * conv_token_bytes(layer, settings), geometry=("conv", layer.num_units, layer.width),
+    )  # fmt: skip
 
 
 def _mla_pages(layer: MlaAttention, settings: CacheSettings, block_size: int) -> list[Page]:

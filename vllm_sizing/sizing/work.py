@@ -11,13 +11,14 @@ from math import prod
 
 import attrs
 
-from vllm_sizing.sizing.cache_pages import CacheSettings, attention_token_bytes, state_bytes
+from vllm_sizing.sizing.cache_pages import CacheSettings, attention_token_bytes, conv_token_bytes, state_bytes
 from vllm_sizing.sizing.kv_formats import mla_token_bytes
 from vllm_sizing.sizing.layout import Layout
 from vllm_sizing.sizing.weights import Loading, local_shape, tensor_bytes
 from vllm_sizing.specs.model import (
     ChunkedLocal,
     CompressedMla,
+    ConvWindow,
     CrossAttention,
     FullAttention,
     IndexKeys,
@@ -215,6 +216,11 @@ def _cache_reads(model: ModelSpec, layout: Layout, settings: CacheSettings) -> l
         elif isinstance(layer, IndexKeys):
             read = float(layer.head_size * 2 * number)
             reads.append(CacheRead(bytes_per_token=read, flops_per_token=0.0, decode_flops_per_token=0.0))
+        elif isinstance(layer, ConvWindow):
+            read = float(conv_token_bytes(layer, settings) * number)
+            reads.append(
+                CacheRead(bytes_per_token=read, flops_per_token=0.0, decode_flops_per_token=0.0, span=layer.window)
+            )
         elif isinstance(layer, CompressedMla):
             size = dict(layer.bytes_per_state)
             per_state = size.get(settings.kv_cache_dtype, size.get("", 0))

@@ -298,6 +298,25 @@ class IndexKeys(Value):
     block_size: int
 
 
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class ConvWindow(Value):
+    """
+    The last inputs of a layer's short convolutions, in pages of their own like a sliding window (Inkling).
+
+    Attributes:
+        num_units: That tensor parallelism divides; vLLM refuses more ranks.
+
+        width: Elements of 16 bits per token and unit.
+
+        window: Tokens kept, which are also a page's.
+    """
+
+    layers: tuple[int, ...]
+    num_units: int
+    width: int
+    window: int
+
+
 CacheLayer = (
     FullAttention
     | SlidingWindow
@@ -307,6 +326,7 @@ CacheLayer = (
     | CrossAttention
     | CompressedMla
     | IndexKeys
+    | ConvWindow
 )
 
 
