@@ -16,7 +16,7 @@ from vllm_sizing.architectures.config import Config
 from vllm_sizing.architectures.decoder import Names, Style, add_decoder, dense_draft
 from vllm_sizing.specs.model import ModelSpec
 
-_LLAMA = Style(defaults={"max_position_embeddings": 2048})
+LLAMA = Style(defaults={"max_position_embeddings": 2048})
 _MISTRAL = Style(
     defaults={"num_key_value_heads": 8, "max_position_embeddings": 131072, "sliding_window": 4096}, lora_ends=False
 )
@@ -34,7 +34,7 @@ _QWEN2 = Style(
     qkv_bias=True, output_bias=False, mlp_bias=False, head_dim=False, switched_windows=True, per_layer_windows=False,
     lora_ends=False,
 )  # fmt: skip
-_QWEN3 = attrs.evolve(
+QWEN3 = attrs.evolve(
     _QWEN2,
     defaults={**_QWEN2.defaults, "head_dim": 128}, head_dim=True,
     qkv_bias=("attention_bias",), head_norms=True, lora_ends=True,
@@ -51,11 +51,11 @@ _ERNIE = Style(
 )  # fmt: skip
 _STYLES = {
     "Ernie4_5ForCausalLM": _ERNIE,
-    "IQuestCoderForCausalLM": _LLAMA,
-    "InternLM3ForCausalLM": _LLAMA,
-    "LLaMAForCausalLM": _LLAMA,
-    "LlamaForCausalLM": _LLAMA,
-    "LlamaModel": _LLAMA,
+    "IQuestCoderForCausalLM": LLAMA,
+    "InternLM3ForCausalLM": LLAMA,
+    "LLaMAForCausalLM": LLAMA,
+    "LlamaForCausalLM": LLAMA,
+    "LlamaModel": LLAMA,
     "MiMoForCausalLM": _MIMO,
     "Ministral3ForCausalLM": _MINISTRAL3,
     "MistralForCausalLM": _MISTRAL,
@@ -63,8 +63,8 @@ _STYLES = {
     "Phi3ForCausalLM": _PHI3,
     "Qwen2ForCausalLM": _QWEN2,
     "Qwen2Model": _QWEN2,
-    "Qwen3ForCausalLM": _QWEN3,
-    "TeleChat3ForCausalLM": _LLAMA,
+    "Qwen3ForCausalLM": QWEN3,
+    "TeleChat3ForCausalLM": LLAMA,
 }
 _READS_QKV_BIAS = frozenset(_STYLES) - {"MiMoForCausalLM", "Qwen2ForCausalLM", "Qwen2Model", "Qwen3ForCausalLM"}
 

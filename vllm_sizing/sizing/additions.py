@@ -52,6 +52,57 @@ def drafts_itself(args: EngineArgs) -> bool:
     return isinstance(method, str) and method.endswith("mtp")
 
 
+def drafts(args: EngineArgs) -> bool:
+    """
+    Whether a draft speculates that has weights and a cache.
+    """
+    config = speculation(args)
+    without = config.get("method") in ("ngram", "ngram_gpu", "suffix") or config.get("model") in ("ngram", "[ngram]")
+    return bool(config) and not without
+
+
+def draft_reference(args: EngineArgs) -> str | None:
+    """
+    The checkpoint that speculative_config names beside the target; None: none.
+    """
+    name = speculation(args).get("model")
+    return name if isinstance(name, str) and drafts(args) and not drafts_itself(args) else None
+
+
+def draft_method(model: ModelSpec, args: EngineArgs, layout: Layout) -> str:
+    """
+    How the draft speculates.
+
+    Raises:
+        UnsupportedError: speculative_config names a checkpoint that is not read, or a setting that is not modelled.
+    """
+    config, draft = speculation(args), model.draft
+    name, method = config.get("model"), config.get("method")
+    if drafts_itself(args) and name in (None, model.name):
+        return "mtp"
+    if not isinstance(name, str):
+        message = f"speculative_config {config} names no draft; give its model, or the method mtp, ngram or suffix"
+        raise UnsupportedError(message, field="speculative_config", value=config)
+    if draft is None or draft.source != name or method not in (None, draft.method):
+        message = (
+            f"speculative_config names {name} as {method or 'a draft'}, which was not read; load_model(draft=) reads it"
+        )
+        raise UnsupportedError(message, field="speculative_config", value=name)
+    if layout.pipeline > 1 and draft.method != "eagle3":
+        message = f"pipeline_parallel_size is {layout.pipeline}, which is not modelled with {draft.method}; use 1"
+        raise UnsupportedError(message, field="pipeline_parallel_size", value=layout.pipeline)
+    ranks = config.get("draft_tensor_parallel_size", layout.tensor)
+    for key in ("quantization", "kv_cache_dtype", "draft_lm_head_quantization", "draft_load_config"):
+        if config.get(key) is not None:
+            message = f"speculative_config has {key}, which is not modelled; leave it out"
+            raise UnsupportedError(message, field="speculative_config", value=key)
+    if ranks != layout.tensor:
+        wanted = f"only the target's ({layout.tensor}) is modelled"
+        message = f"speculative_config has draft_tensor_parallel_size {ranks}; {wanted}"
+        raise UnsupportedError(message, field="speculative_config", value=ranks)
+    return draft.method
+
+
 @lru_cache(maxsize=256)
 def draft_bytes(model: ModelSpec, method: str, layout: Layout, loading: Loading) -> tuple[int, int]:
     """
@@ -68,6 +119,8 @@ def draft_bytes(model: ModelSpec, method: str, layout: Layout, loading: Loading)
     buffers = tuple(tensor for tensor in draft.tensors if tensor.per_batched_token)
     # The draft's layers are numbered after the decoder's: one stage of their own holds them.
     whole = attrs.evolve(layout, pipeline=1)
+    if draft.source:
+        loading = attrs.evolve(loading, online=None)  # --quantization is the target's.
     if layout.pipeline > 1 and draft.embeds:
         modules += _embeddings(model)
     sizes = [weights_of(part, MOST_LAYERS, whole, loading)[0].num_bytes for part in (modules, buffers)]

@@ -12,8 +12,7 @@ from functools import lru_cache
 
 import attrs
 
-from vllm_sizing.errors import UnsupportedError
-from vllm_sizing.sizing.additions import draft_bytes, drafts_itself, lora_bytes, speculation
+from vllm_sizing.sizing.additions import draft_bytes, draft_method, drafts, lora_bytes
 from vllm_sizing.sizing.kv_cache import CacheLayout, cache_layout
 from vllm_sizing.sizing.overhead import Overhead, Start, estimate_overhead
 from vllm_sizing.sizing.setup import Setup
@@ -139,19 +138,13 @@ def measure(setup: Setup, max_model_len: int, *, headroom_bytes: int = 0, overhe
 
 
 def _draft(setup: Setup) -> tuple[int, int]:
-    config = speculation(setup.args)
-    method = config.get("method")
-    if not config or method in ("ngram", "ngram_gpu", "suffix"):
+    if not drafts(setup.args):
         return 0, 0
-    if config.get("model") is not None or not isinstance(method, str):
-        message = f"speculative_config {config} names a draft model of its own, which is not modelled; use mtp or ngram"
-        raise UnsupportedError(message, field="speculative_config", value=config)
-    method = "mtp" if drafts_itself(setup.args) else method
-    return draft_bytes(setup.model, method, setup.layout, setup.loading)
+    return draft_bytes(setup.model, draft_method(setup.model, setup.args, setup.layout), setup.layout, setup.loading)
 
 
 def _cache_layers(model: ModelSpec, setup: Setup) -> tuple[CacheLayer, ...]:
-    if model.draft is not None and drafts_itself(setup.args):
+    if model.draft is not None and drafts(setup.args):
         return model.cache_layers + model.draft.cache_layers
     return model.cache_layers
 

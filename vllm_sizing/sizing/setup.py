@@ -11,7 +11,7 @@ import math
 import attrs
 
 from vllm_sizing.errors import InvalidValueError, UnsupportedError
-from vllm_sizing.sizing.additions import drafts_itself, num_speculative_tokens
+from vllm_sizing.sizing.additions import drafts, num_speculative_tokens
 from vllm_sizing.sizing.attention import AttentionChoice, choose_attention
 from vllm_sizing.sizing.cache_pages import CacheSettings
 from vllm_sizing.sizing.defaults import (
@@ -137,7 +137,7 @@ def prepare(
             towers_everywhere=not v2_runner,
             whole_segments=rules.buffers_count,
             older_ropes=rules.version < (0, 32, 0),
-            drafts=drafts_itself(args),
+            drafts=drafts(args),
             router_dtype=None if (gpu.compute_capability or (9, 0))[0] in (9, 10) else "float32",
         ),
         cache=CacheSettings(

@@ -27,7 +27,12 @@ _HUB_URL = r"https?://(?:www\.)?(?:huggingface\.co|hf\.co)/([\w.-]+/[\w.-]+)"
 
 
 def load_model(
-    reference: str | PathLike[str], *, revision: str | None = None, token: str | bool | None = None
+    reference: str | PathLike[str],
+    *,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    draft: str | None = None,
+    draft_method: str | None = None,
 ) -> ModelSpec:
     """
     The model that a reference means.
@@ -39,6 +44,10 @@ def load_model(
         revision: Branch, tag or commit; makes the Hub the source even for a catalog name.
 
         token: For the Hub; default: ``HF_TOKEN`` or the stored one.
+
+        draft: Reference of the draft that speculative_config names as ``model``.
+
+        draft_method: ``draft_model``, ``eagle`` or ``eagle3``; None: as vLLM guesses.
 
     Raises:
         SizingError: The reference means nothing, its source does not answer, or its files are
@@ -54,12 +63,18 @@ def load_model(
         hf_quant_config=facts.hf_quant_config,
         provenance=facts.provenance,
     )
-    return attrs.evolve(
+    spec = attrs.evolve(
         spec,
         revision=facts.revision,
         checkpoint_bytes=facts.checkpoint_bytes,
         findings=(*spec.findings, *_compare(spec, facts)),
     )
+    if draft is None:
+        return spec
+    from vllm_sizing.architectures.drafts import with_draft
+
+    own = fetch_model_facts(draft, token=token)
+    return with_draft(spec, own.config, name=draft, method=draft_method, hf_quant_config=own.hf_quant_config)
 
 
 def fetch_model_facts(

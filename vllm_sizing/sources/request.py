@@ -99,9 +99,14 @@ def requested_model(request: PlanRequest) -> ModelSpec:
 
         return model_from_params(request.params_b, name=request.model)
 
+    from vllm_sizing.sizing.additions import draft_reference, speculation
     from vllm_sizing.sources.load import load_model
 
-    return load_model(request.model, revision=request.revision)
+    draft = draft_reference(request.engine_args)
+    if draft is None:
+        return load_model(request.model, revision=request.revision)
+    method = speculation(request.engine_args).get("method")
+    return load_model(request.model, revision=request.revision, draft=draft, draft_method=method)
 
 
 def _hardware(request: PlanRequest) -> Cluster:

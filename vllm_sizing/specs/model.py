@@ -375,14 +375,16 @@ class Encoder(Value):
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class Draft(Value):
     """
-    The draft layers that a checkpoint brings for speculative decoding.
+    The draft for speculative decoding: layers that a checkpoint brings, or a checkpoint of its own.
 
     Attributes:
-        method: ``mtp``.
+        method: ``mtp``, ``draft_model``, ``eagle`` or ``eagle3``.
 
         tensors, cache_layers: What they add on a rank.
 
         embeds: Beside pipeline stages it keeps embeddings of its own.
+
+        source: The checkpoint, as speculative_config names it; empty: the target's own.
     """
 
     method: str
@@ -390,6 +392,7 @@ class Draft(Value):
     cache_layers: tuple[CacheLayer, ...]
     num_layers: int = 1
     embeds: bool = True
+    source: str = ""
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
