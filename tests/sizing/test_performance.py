@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import vllm_sizing as vs
-from vllm_sizing.sizing.roofline import Machine, distinct_experts, expert_seconds, matrix_seconds, overlapped
+from vllm_sizing.sizing.machine import Machine
+from vllm_sizing.sizing.roofline import distinct_experts, expert_pace, matrix_pace, overlapped
 from vllm_sizing.sizing.speed_constants import Constants
 from vllm_sizing.sizing.work import Matrices, Work
 
@@ -115,7 +116,7 @@ def test_requests_that_find_no_seat_wait_for_one():
 @settings(max_examples=60)
 def test_half_the_bytes_help_only_where_memory_binds(num_bytes, tokens):
     whole, half = (
-        overlapped(*matrix_seconds(matrices(int(size)), tokens, MACHINE, Constants()))
+        overlapped(*matrix_pace(matrices(int(size)), MACHINE, Constants()).seconds(tokens))
         for size in (num_bytes, num_bytes / 2)
     )
     arithmetic = tokens * 2e9 / (1e15 * Constants().bf16_compute)
@@ -143,7 +144,7 @@ def test_few_tokens_read_few_experts():
         num_experts_per_token=8, activation_bytes_per_token=4096,
     )  # fmt: skip
     experts = matrices(60 * 10**9, flops=1e6, narrow=768)
-    one, many = (expert_seconds(experts, tokens, work, MACHINE, Constants())[0] for tokens in (1, 10_000))
+    one, many = (expert_pace(experts, work, MACHINE, Constants()).seconds(tokens)[0] for tokens in (1, 10_000))
 
     assert one == pytest.approx(many * 8 / 128, rel=0.1)
 

@@ -10,7 +10,8 @@ import attrs
 
 from vllm_sizing.sizing.accuracy import estimate, intervals
 from vllm_sizing.sizing.evaluate import Evaluation
-from vllm_sizing.sizing.roofline import Machine
+from vllm_sizing.sizing.machine import machine_of
+from vllm_sizing.sizing.roofline import pace_of
 from vllm_sizing.sizing.speed_constants import Constants
 from vllm_sizing.sizing.steady import Server, Steady, at_load, open_loop, spreads, steady_state
 from vllm_sizing.sizing.work import work_of
@@ -20,10 +21,7 @@ from vllm_sizing.specs.workload import LatencyTarget, Workload
 
 DEFAULTS = Constants()
 GROWN = 0.6  # Share of its answer that a request holds on average.
-PCIE_BYTES_PER_S = 25e9  # Version 4, where nothing is said of the slot.
-NETWORK_BYTES_PER_S = 50e9  # 400 Gbit/s, one direction, where nothing is said of the network.
-WIDE_TILES = (9, 10)  # wgmma and tcgen05 take 64 rows at least, mma.sync 16.
-_HALVINGS = 20
+_HALVINGS = 7
 
 
 def estimate_performance(
@@ -88,20 +86,27 @@ def with_highest_loads(performance: Performance, server: Server, constants: Cons
     The highest concurrency and request rate that keep the workload's targets.
     """
     target = server.workload.target
-    replicas, seats = server.replicas, server.seats
-    low, high = 0, int(seats) + 1
+    pace = pace_of(server.work, server.machine, constants)
+    low, high = 0, int(server.seats) + 1
+    middle = high - 1
     while high - low > 1:
+        kept = _kept(steady_state(server, constants, middle, pace=pace), target)
+        low, high = (middle, high) if kept else (low, middle)
         middle = (low + high) // 2
-        low, high = (middle, high) if _kept(steady_state(server, constants, middle), target) else (low, middle)
-    least, most = 0.0, seats
-    for _ in range(_HALVINGS):
-        half = (least + most) / 2
-        least, most = (half, most) if _kept(at_load(server, constants, half), target) else (least, half)
-    rate = least / at_load(server, constants, least).e2el_s
+    # One that arrives at random finds the others on average, so the open loop ends close by.
+    least, most = 0.0, float(low)
+    best = at_load(server, constants, most, pace=pace)
+    if low and not _kept(best, target):
+        for _ in range(_HALVINGS):
+            half = (3 * most + least) / 4 if least == 0.0 else (most + least) / 2
+            tried = at_load(server, constants, half, pace=pace)
+            least, most, best = (half, most, tried) if _kept(tried, target) else (least, half, best)
+    else:
+        least = most
     return attrs.evolve(
         performance,
-        max_concurrency_at_target=low * replicas,
-        max_request_rate_at_target=rate * replicas,
+        max_concurrency_at_target=low * server.replicas,
+        max_request_rate_at_target=(least / best.e2el_s if least else 0.0) * server.replicas,
     )
 
 
@@ -124,7 +129,7 @@ def server_of(evaluation: Evaluation, cluster: Cluster, workload: Workload) -> S
     grown = int(workload.input_tokens + GROWN * workload.output_tokens)
     return Server(
         work=work,
-        machine=_machine(evaluation, cluster),
+        machine=machine_of(evaluation, cluster),
         workload=workload,
         slots=max(1.0, workload.concurrency / layout.data),
         prompt=max(1.0, workload.input_tokens * (1 - cached)),
@@ -134,44 +139,6 @@ def server_of(evaluation: Evaluation, cluster: Cluster, workload: Workload) -> S
         max_num_batched_tokens=setup.max_num_batched_tokens,
         request_blocks=cache.blocks_per_request(grown, 0) if cache.groups else 0,
         pool=max(1, evaluation.kv_cache.num_gpu_blocks),
-    )
-
-
-def _machine(evaluation: Evaluation, cluster: Cluster) -> Machine:
-    setup, gpu, layout = evaluation.setup, cluster.gpu, evaluation.setup.layout
-    inside = gpu.link_bytes_per_s if cluster.interconnect != "pcie" else None
-    direct = inside is not None and (cluster.interconnect == "nvlink" or gpu.link != "pcie")
-    link = (inside if direct else None) or gpu.pcie_bytes_per_s or PCIE_BYTES_PER_S
-    network = min(link, cluster.network_bytes_per_s or NETWORK_BYTES_PER_S)
-    capability = gpu.compute_capability or (0, 0)
-    node, tensor = cluster.num_gpus, layout.tensor
-    crosses = (tensor > node, layout.num_ranks > node)
-    mode = dict(setup.args.compilation_config or ()).get("cudagraph_mode")
-    memory = evaluation.numbers.memory
-    experts = bool(setup.model.num_experts)
-    return Machine(
-        bandwidth=gpu.memory_bandwidth_bytes_per_s or 1.0,
-        peak=dict(gpu.peak_flops),
-        blackwell=capability[0] in (10, 12),
-        ranks=tensor,
-        pipeline=layout.pipeline,
-        expert_tokens=layout.data if experts else 1,
-        expert_ranks=layout.expert_ranks,
-        link_bytes_per_s=network if crosses[0] else link,
-        expert_link_bytes_per_s=network if crosses[1] else link,
-        stage_link_bytes_per_s=network if crosses[1] else link,
-        tile=1.0 if capability[0] in WIDE_TILES else 0.25,
-        direct=direct,
-        sharp=link == gpu.link_bytes_per_s and gpu.link == "nvlink" and capability >= (9, 0),
-        crosses=crosses,
-        full_graphs=setup.rules.full_graphs and mode != "PIECEWISE",
-        largest_graph=setup.capture_sizes[-1] if setup.capture_sizes else 0,
-        queries=1 + setup.speculative_tokens,
-        draft_passes=setup.speculative_tokens if memory.draft_bytes else 0,
-        draft_bytes=memory.draft_bytes,
-        offloaded_bytes=memory.offloaded_bytes_per_gpu,
-        host_bytes_per_s=gpu.pcie_bytes_per_s or PCIE_BYTES_PER_S,
-        lora=bool(setup.args.enable_lora),
     )
 
 

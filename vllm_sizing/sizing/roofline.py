@@ -11,6 +11,7 @@ import math
 
 import attrs
 
+from vllm_sizing.sizing.machine import Machine
 from vllm_sizing.sizing.speed_constants import Constants
 from vllm_sizing.sizing.work import Matrices, Work
 from vllm_sizing.specs.value import Value
@@ -20,112 +21,131 @@ _WIDE = ("bf16", "fp16")
 PNORM = 3.0  # Memory and compute overlap, but not quite: the p-norm of both times.
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class Machine(Value):
+@attrs.frozen(eq=False, repr=False)
+class MatrixPace(Value):
     """
-    One rank's GPU and its links, in SI units.
+    Matrices on a machine: seconds to move them, seconds per token, and tokens lost in tiles that are not full.
+    """
+
+    memory_s: float
+    token_s: float
+    tile: float
+
+    def seconds(self, tokens: float) -> tuple[float, float]:
+        """
+        To move, and to compute, on so many tokens.
+        """
+        return self.memory_s, (tokens + self.tile) * self.token_s
+
+
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class ExpertPace(Value):
+    """
+    Routed experts on a machine.
 
     Attributes:
-        expert_tokens: Tokens that meet this rank's experts, per token of its own replica: with data
-            parallelism the experts are shared by all replicas.
+        memory_s: All experts of a rank; ``spilled_s``: what is unpacked, whoever is chosen.
 
-        expert_link_bytes_per_s: Of the slowest link between the ranks that share experts.
+        token_s: Of one token of the replica, where every tile is full.
 
-        expert_ranks: Ranks that whole experts are spread over; 1: each expert is divided instead.
-
-        link_bytes_per_s: One direction, of the tensor-parallel group's slowest link.
-
-        stage_link_bytes_per_s: From one pipeline stage to the next.
-
-        tile: Rows that its tensor cores take at once, over those of Hopper's.
-
-        direct: GPUs reach each other without the host; ``sharp``: through a switch that adds up on the way.
-
-        crosses: Whether the tensor-parallel group, all ranks together, spread over more than one node.
-
-        queries: Tokens of one request that a decode step verifies; ``draft_passes``: runs of a draft model
-            before it; ``draft_bytes``: read by each.
-
-        offloaded_bytes: Weights in host memory, read by every step over ``host_bytes_per_s``.
+        tokens: That meet the experts, per token of the replica.
     """
 
-    bandwidth: float
-    peak: dict[str, float]
-    blackwell: bool
+    memory_s: float
+    spilled_s: float
+    token_s: float
+    tile: float
+    total: int
+    chosen: int
     ranks: int
-    pipeline: int
-    expert_tokens: int
-    link_bytes_per_s: float
-    full_graphs: bool
+    tokens: float
+    routing: float
+
+    def seconds(self, tokens: float) -> tuple[float, float]:
+        """
+        To move the distinct experts that so many tokens choose, and to compute; the fullest rank sets the pace.
+        """
+        tokens *= self.tokens
+        share = distinct_experts(self.total, self.chosen, tokens, self.routing) / self.total
+        compute = (tokens + self.tile * share * self.total / self.chosen) * self.token_s
+        if self.ranks > 1:
+            # Expected maximum of n binomial counts, as of normal ones.
+            deviations = max(0.0, math.sqrt(2 * math.log(self.ranks)) - 0.62)
+            compute *= 1.0 + deviations / math.sqrt(max(tokens * self.chosen / self.ranks, 1.0))
+            share = min(1.0, share + deviations * math.sqrt(share * (1 - share) * self.ranks / self.total))
+        return share * self.memory_s + self.spilled_s, compute
+
+
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Pace(Value):
+    """
+    One rank's work on its machine, with everything that no step changes worked out; seconds.
+
+    Attributes:
+        caches: Of each kind of layer: one token of context, the state, one query against one token of context
+            when it decodes, when it prefills, and the span.
+
+        moved_s, link_s: Of activations and links, per token; ``latency_s``: of links, per step; with more than
+            ``bulk_tokens`` messages are too large for the custom all-reduce, which costs ``bulk_s``.
+
+        launch_s: Of a step; ``sequence_s``: more per request; ``draft_s``: of the draft before a decode.
+    """
+
+    dense: tuple[MatrixPace, ...]
+    head: tuple[MatrixPace, ...]
+    experts: tuple[ExpertPace, ...]
+    caches: tuple[tuple[float, float, float, float, int], ...]
+    queries: int
     largest_graph: int
-    expert_ranks: int = 1
-    expert_link_bytes_per_s: float = 0.0
-    stage_link_bytes_per_s: float = 0.0
-    tile: float = 1.0
-    direct: bool = True
-    sharp: bool = False
-    crosses: tuple[bool, bool] = (False, False)
-    queries: int = 1
-    draft_passes: int = 0
-    draft_bytes: int = 0
-    offloaded_bytes: int = 0
-    host_bytes_per_s: float = 0.0
-    lora: bool = False
-
-    def flops(self, compute: str) -> tuple[float, str]:
-        """
-        The peak for a dtype, or that of the widest type it is computed in instead.
-        """
-        for candidate in (compute, "bf16", "fp16"):
-            found = self.peak.get(candidate)
-            if found:
-                return found, candidate
-        return 0.0, ""
+    moved_s: float
+    link_s: float
+    latency_s: float
+    bulk_tokens: float
+    bulk_s: float
+    launch_s: float
+    sequence_s: float
+    draft_s: float
+    draft_weights_s: float
+    floor_s: float
+    host_s: float
 
 
-def matrix_seconds(matrices: Matrices, tokens: float, machine: Machine, constants: Constants) -> tuple[float, float]:
+def matrix_pace(matrices: Matrices, machine: Machine, constants: Constants) -> MatrixPace:
     """
-    Dense linear layers on so many tokens: seconds to move their weights, and to compute.
+    Dense linear layers on a machine.
     """
-    memory = (matrices.num_bytes + matrices.spilled_bytes) / (machine.bandwidth * constants.dense_memory)
-    rate = _rate(matrices, machine, constants)
-    return memory, (tokens + constants.dense_tokens * machine.tile) * matrices.flops_per_token / rate
-
-
-def _rate(matrices: Matrices, machine: Machine, constants: Constants) -> float:
+    memory_s = (matrices.num_bytes + matrices.spilled_bytes) / (machine.bandwidth * constants.dense_memory)
     peak, compute = machine.flops(matrices.compute)
     if compute in _WIDE:
         fraction = constants.bf16_compute * (constants.packed_compute if matrices.method else 1.0)
     else:
         fraction = constants.dense_compute
-    return peak * fraction * _newer(compute, machine, constants)
+    fraction *= _newer(compute, machine, constants)
+    return MatrixPace(memory_s, matrices.flops_per_token / (peak * fraction), constants.dense_tokens * machine.tile)
 
 
-def expert_seconds(
-    matrices: Matrices, tokens: float, work: Work, machine: Machine, constants: Constants
-) -> tuple[float, float]:
+def expert_pace(matrices: Matrices, work: Work, machine: Machine, constants: Constants) -> ExpertPace:
     """
-    Routed experts: only the distinct ones that the tokens choose are read; the fullest rank sets the pace.
+    Routed experts on a machine.
     """
     peak, compute = machine.flops(matrices.compute)
-    total, chosen = work.num_experts, work.num_experts_per_token
-    tokens *= machine.expert_tokens
-    share = distinct_experts(total, chosen, tokens, constants.moe_routing) / total
-    per_expert = tokens * chosen / max(share * total, 1e-9)
-    fraction = constants.moe_compute * _newer(compute, machine, constants) / (
-        (1 + constants.moe_tokens * machine.tile / per_expert) * (1 + constants.moe_columns / matrices.narrow)
-    )  # fmt: skip
+    fraction = (
+        constants.moe_compute * _newer(compute, machine, constants) / (1 + constants.moe_columns / matrices.narrow)
+    )
     if matrices.method and compute in _WIDE:
         fraction *= constants.packed_compute
-    busy = 1.0
-    if machine.expert_ranks > 1:
-        # Expected maximum of n binomial counts, as of normal ones.
-        deviations = max(0.0, math.sqrt(2 * math.log(machine.expert_ranks)) - 0.62)
-        local = total / machine.expert_ranks
-        busy = 1.0 + deviations / math.sqrt(max(tokens * chosen / machine.expert_ranks, 1.0))
-        share = min(1.0, share + deviations * math.sqrt(share * (1 - share) / local))
-    memory = (share * matrices.num_bytes + matrices.spilled_bytes) / (machine.bandwidth * constants.moe_memory)
-    return memory, busy * tokens * matrices.flops_per_token / (peak * fraction)
+    bandwidth = machine.bandwidth * constants.moe_memory
+    return ExpertPace(
+        memory_s=matrices.num_bytes / bandwidth,
+        spilled_s=matrices.spilled_bytes / bandwidth,
+        token_s=matrices.flops_per_token / (peak * fraction),
+        tile=constants.moe_tokens * machine.tile,
+        total=work.num_experts,
+        chosen=work.num_experts_per_token,
+        ranks=machine.expert_ranks,
+        tokens=machine.expert_tokens,
+        routing=constants.moe_routing,
+    )
 
 
 def _newer(compute: str, machine: Machine, constants: Constants) -> float:
@@ -190,74 +210,85 @@ class Step(Value):
         return max(busy, self.floor, self.host)
 
 
-def step(
-    work: Work,
-    machine: Machine,
-    constants: Constants,
-    decodes: float,
-    context: float,
-    prefill: float = 0.0,
-    prefill_context: float = 0.0,
-    prompts: float = 1.0,
-) -> Step:
+def pace_of(work: Work, machine: Machine, constants: Constants) -> Pace:
     """
-    One step of ``decodes`` requests at ``context`` tokens and ``prefill`` tokens of ``prompts`` requests.
-
-    Args:
-        prefill_context: Mean context that a token of the chunk attends to.
+    What a step needs of a rank's work.
     """
-    queries = decodes * machine.queries
-    tokens = queries + prefill
-    sampled = queries + (prompts if prefill else 0.0)
-    weights = compute = 0.0
-    for parts, number in ((work.dense, tokens), (work.head, sampled)):
-        for part in parts:
-            memory, arithmetic = matrix_seconds(part, number, machine, constants)
-            weights += overlapped(memory, arithmetic)
-            compute += arithmetic
-    for part in work.experts:
-        memory, arithmetic = expert_seconds(part, tokens, work, machine, constants)
-        weights += overlapped(memory, arithmetic)
-        compute += arithmetic
-    moved = constants.activation_passes * 2 * tokens * work.values_per_token
-    weights += moved / (machine.bandwidth * constants.dense_memory)
-    launch = constants.step_us + constants.sequence_us * (decodes + prompts if prefill else decodes)
-    if machine.draft_passes and decodes:
-        weights += machine.draft_passes * machine.draft_bytes / (machine.bandwidth * constants.dense_memory)
-        launch += machine.draft_passes * constants.draft_us
-    cache = prefill_flops = 0.0
+    dense_bandwidth = machine.bandwidth * constants.dense_memory
+    kv_bandwidth = machine.bandwidth * constants.kv_memory
     peak = machine.flops("bf16")[0] * constants.attention_compute
-    bandwidth = machine.bandwidth * constants.kv_memory
-    for read in work.caches:
-        seen = min(context, read.span) if read.span else context
-        memory = decodes * (read.bytes_per_token * seen + read.state_bytes) / bandwidth
-        cache += max(memory, queries * seen * read.decode_flops_per_token / peak)
-        if prefill:
-            attended = min(prefill_context, read.span) if read.span else prefill_context
-            prefill_flops += prefill * attended * read.flops_per_token
-            cache += prompts * (read.bytes_per_token * attended + read.state_bytes) / bandwidth
     layer_us = constants.layer_us + constants.lora_layer_us * machine.lora
     if any(part.method and machine.flops(part.compute)[1] not in _WIDE for part in work.dense):
         layer_us += constants.quantized_layer_us
     if not machine.full_graphs:
         layer_us += constants.piecewise_layer_us
     layers_us = work.num_layers * layer_us + work.num_moe_layers * _routing_us(work, machine, constants)
-    launch += layers_us
-    graph = not prefill and queries <= machine.largest_graph
-    floor = 0.0 if graph else constants.eager_step_us + constants.eager_launch * layers_us
-    host = (
-        machine.offloaded_bytes / (machine.host_bytes_per_s * constants.host_link) if machine.offloaded_bytes else 0.0
+    latency_s, link_s = _links(work, machine, constants)
+    offloaded = machine.offloaded_bytes
+    return Pace(
+        dense=tuple(matrix_pace(part, machine, constants) for part in work.dense),
+        head=tuple(matrix_pace(part, machine, constants) for part in work.head),
+        experts=tuple(expert_pace(part, work, machine, constants) for part in work.experts),
+        caches=tuple(
+            (
+                read.bytes_per_token / kv_bandwidth,
+                read.state_bytes / kv_bandwidth,
+                read.decode_flops_per_token / peak,
+                read.flops_per_token / peak,
+                read.span,
+            )
+            for read in work.caches
+        ),
+        queries=machine.queries,
+        largest_graph=machine.largest_graph,
+        moved_s=constants.activation_passes * 2 * work.values_per_token / dense_bandwidth,
+        link_s=link_s,
+        latency_s=latency_s,
+        bulk_tokens=BULK_BYTES / work.activation_bytes_per_token,
+        bulk_s=2e-6 * constants.bulk_us * work.num_layers * (machine.ranks > 1),
+        launch_s=1e-6 * (constants.step_us + layers_us),
+        sequence_s=1e-6 * constants.sequence_us,
+        draft_s=1e-6 * machine.draft_passes * constants.draft_us,
+        draft_weights_s=machine.draft_passes * machine.draft_bytes / dense_bandwidth,
+        floor_s=1e-6 * (constants.eager_step_us + constants.eager_launch * layers_us),
+        host_s=offloaded / (machine.host_bytes_per_s * constants.host_link) if offloaded else 0.0,
     )
-    return Step(
-        weights,
-        compute,
-        cache,
-        prefill_flops / peak,
-        _link_seconds(work, machine, constants, tokens),
-        launch * 1e-6,
-        host,
-        floor * 1e-6,
-    )
+
+
+def step(
+    pace: Pace, decodes: float, context: float, prefill: float = 0.0, attended: float = 0.0, prompts: float = 1.0
+) -> Step:
+    """
+    One step of ``decodes`` requests at ``context`` tokens and ``prefill`` tokens of ``prompts`` requests.
+
+    Args:
+        attended: Mean context that a token of the prompts attends to.
+    """
+    queries = decodes * pace.queries
+    tokens = queries + prefill
+    weights, compute = tokens * pace.moved_s, 0.0
+    for parts, number in (
+        (pace.dense, tokens), (pace.head, queries + prompts if prefill else queries), (pace.experts, tokens),
+    ):  # fmt: skip
+        for part in parts:
+            memory_s, compute_s = part.seconds(number)
+            weights += overlapped(memory_s, compute_s)
+            compute += compute_s
+    launch = pace.launch_s + pace.sequence_s * (decodes + prompts if prefill else decodes)
+    if decodes:
+        weights += pace.draft_weights_s
+        launch += pace.draft_s
+    cache = attention = 0.0
+    for token_s, state_s, decode_s, prefill_s, span in pace.caches:
+        seen = min(context, span) if span else context
+        cache += max(decodes * (token_s * seen + state_s), queries * seen * decode_s)
+        if prefill:
+            seen = min(attended, span) if span else attended
+            attention += prefill * seen * prefill_s
+            cache += prompts * (token_s * seen + state_s)
+    link = pace.latency_s + tokens * pace.link_s + pace.bulk_s * (tokens > pace.bulk_tokens)
+    graph = not prefill and queries <= pace.largest_graph
+    return Step(weights, compute, cache, attention, link, launch, pace.host_s, 0.0 if graph else pace.floor_s)
 
 
 def _routing_us(work: Work, machine: Machine, constants: Constants) -> float:
@@ -272,26 +303,25 @@ def _routing_us(work: Work, machine: Machine, constants: Constants) -> float:
     return constants.moe_block_layer_us if experts.blocks else constants.moe_layer_us
 
 
-def _link_seconds(work: Work, machine: Machine, constants: Constants, tokens: float) -> float:
+def _links(work: Work, machine: Machine, constants: Constants) -> tuple[float, float]:
     """
-    Two all-reduces per layer, what the experts of replicas exchange, what a stage hands to the next.
+    Seconds per step and per token of all-reduces, of what replicas' experts exchange, of what stages hand on.
     """
-    seconds, size = 0.0, tokens * work.activation_bytes_per_token
-    ranks, replicas = machine.ranks, machine.expert_tokens
+    latency_s = data = 0.0
+    ranks, replicas, token_bytes = machine.ranks, machine.expert_tokens, work.activation_bytes_per_token
     if ranks > 1:
-        latency = _latency(ranks, machine, constants, crosses=machine.crosses[0])
-        latency += constants.bulk_us * 1e-6 * (size > BULK_BYTES)
-        data = size * _share(ranks, machine) / (machine.link_bytes_per_s * constants.link)
-        seconds = 2 * work.num_layers * (latency + data) + work.num_split_norms * latency
+        once_s = _latency(ranks, machine, constants, crosses=machine.crosses[0])
+        latency_s = (2 * work.num_layers + work.num_split_norms) * once_s
+        data = 2 * work.num_layers * token_bytes * _share(ranks, machine) / machine.link_bytes_per_s
     if replicas > 1 and work.num_moe_layers:
         # Gathered before the experts, scattered after: each half of an all-reduce.
-        latency = _latency(ranks * replicas, machine, constants, crosses=machine.crosses[1])
-        data = size * (replicas - 1) / (machine.expert_link_bytes_per_s * constants.link)
-        seconds += 2 * work.num_moe_layers * (latency + data)
+        once_s = _latency(ranks * replicas, machine, constants, crosses=machine.crosses[1])
+        latency_s += 2 * work.num_moe_layers * once_s
+        data += 2 * work.num_moe_layers * token_bytes * (replicas - 1) / machine.expert_link_bytes_per_s
     if machine.pipeline > 1:
-        latency = _latency(2, machine, constants, crosses=machine.crosses[1])
-        seconds += latency + 2 * size / (machine.stage_link_bytes_per_s * constants.link)
-    return seconds
+        latency_s += _latency(2, machine, constants, crosses=machine.crosses[1])
+        data += 2 * token_bytes / machine.stage_link_bytes_per_s
+    return latency_s, data / constants.link
 
 
 def _share(ranks: int, machine: Machine) -> float:

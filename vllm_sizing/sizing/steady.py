@@ -10,7 +10,8 @@ import math
 
 import attrs
 
-from vllm_sizing.sizing.roofline import Machine, Step, step
+from vllm_sizing.sizing.machine import Machine
+from vllm_sizing.sizing.roofline import Pace, Step, pace_of, step
 from vllm_sizing.sizing.speed_constants import Constants
 from vllm_sizing.sizing.work import Work
 from vllm_sizing.specs.plan import Percentiles
@@ -95,11 +96,14 @@ class Steady(Value):
     burst_s: float
 
 
-def steady_state(server: Server, constants: Constants, slots: float | None = None) -> Steady:
+def steady_state(
+    server: Server, constants: Constants, slots: float | None = None, *, pace: Pace | None = None
+) -> Steady:
     """
     So many slots, each sending its next request when the last has ended (a closed loop).
     """
-    work, machine, workload = server.work, server.machine, server.workload
+    machine, workload = server.machine, server.workload
+    pace = pace or pace_of(server.work, machine, constants)
     slots = server.slots if slots is None else slots
     stages = machine.pipeline
     seats = min(slots, server.max_num_seqs)
@@ -117,11 +121,11 @@ def steady_state(server: Server, constants: Constants, slots: float | None = Non
     rides = others * chunks
     prompts = max(1.0, min(rides / max(further * stages, 1), budget * chunks / prompt))
     chunk, attended = prompts * prompt / chunks, workload.input_tokens - prompt / 2
-    alone = step(work, machine, constants, max(1.0, running / stages), context)
-    mixed = step(work, machine, constants, others / stages, context, chunk, attended, prompts)
+    alone = step(pace, max(1.0, running / stages), context)
+    mixed = step(pace, others / stages, context, chunk, attended, prompts)
     # Prompts alone fill their steps, as in the opening of a run.
     full = min(budget, prompt * slots) if chunks == 1 else chunk
-    bare = step(work, machine, constants, 0.0, 0.0, full, attended, max(1.0, full / prompt))
+    bare = step(pace, 0.0, 0.0, full, attended, max(1.0, full / prompt))
     decode_s, mixed_s = alone.seconds, mixed.seconds
     passing = min(rides / prompts, further * stages)
     passing_s = passing * max(mixed_s - decode_s, 0.0) * constants.mix
@@ -163,15 +167,15 @@ def open_loop(server: Server, constants: Constants, rate: float) -> tuple[Steady
     By Little's law as many are in flight as come during one request.  One that arrives finds them all, so
     it fares like one of a closed loop with one slot more.
     """
-    full = server.seats
-    fullest = at_load(server, constants, full)
+    full, pace = server.seats, pace_of(server.work, server.machine, constants)
+    fullest = at_load(server, constants, full, pace=pace)
     if rate * fullest.e2el_s >= full:
         return fullest, True
     low, high = 0.0, full
     found = fullest
-    slots = min(full, rate * steady_state(server, constants, 1.0).e2el_s)
+    slots = min(full, rate * steady_state(server, constants, 1.0, pace=pace).e2el_s)
     for _ in range(_ROUNDS):
-        found = at_load(server, constants, slots)
+        found = at_load(server, constants, slots, pace=pace)
         wanted = rate * found.e2el_s
         if abs(wanted - slots) <= 1e-3 * slots:
             break
@@ -180,12 +184,12 @@ def open_loop(server: Server, constants: Constants, rate: float) -> tuple[Steady
     return found, False
 
 
-def at_load(server: Server, constants: Constants, in_flight: float) -> Steady:
+def at_load(server: Server, constants: Constants, in_flight: float, *, pace: Pace | None = None) -> Steady:
     """
     An open loop with so many in flight on average: the waits that come by chance are added.
     """
     seats = server.seats
-    steady = steady_state(server, constants, min(in_flight + 1.0, seats))
+    steady = steady_state(server, constants, min(in_flight + 1.0, seats), pace=pace)
     busy = min(FULL, in_flight / seats)
     # Prompts queue for the GPU as in M/D/1; requests for a place as in M/D/c (Sakasegawa's approximation).
     rate = in_flight / steady.e2el_s
