@@ -236,6 +236,46 @@ def test_values_are_frozen_and_equal_by_value():
         report.kind = "x"
 
 
+def test_unknown_words_stay_where_something_else_must_change():
+    server = check("vllm serve Qwen/Qwen3-8B --port $PORT --max-model-len 40000").servers[0]
+
+    assert server.corrected[:5] == ("vllm", "serve", "Qwen/Qwen3-8B", "--port", "$PORT")
+    assert server.corrected[-2] == "--max-model-len"
+
+
+def test_a_flag_that_begins_with_what_is_unknown():
+    assert "unknown-word" in codes(check("vllm serve Qwen/Qwen3-8B --$FLAG"))
+
+
+def test_a_plan_that_no_deployment_can_be_computed_for_is_still_checked(monkeypatch):
+    def refuse(*args, **more):
+        raise vs.UnsupportedError("x", field="emit")
+
+    monkeypatch.setattr("vllm_sizing.checks.needs.deployment", refuse)
+
+    report = check("docker run --gpus all vllm/vllm-openai:v0.20.0 Qwen/Qwen3-8B -tp 2", gpu="h100-sxm")
+
+    assert report.fits is True
+    assert "shared-memory" not in codes(report)
+
+
+def test_the_multimodal_cache_in_shared_memory_counts():
+    text = "docker run --gpus all --shm-size 3g vllm/vllm-openai:v0.20.0 Qwen/Qwen3-8B --mm-processor-cache-type shm"
+
+    assert "shared-memory" in codes(check(text))
+
+
+def test_the_report_shows_waste_log_and_an_unknown_verdict():
+    log = "GPU KV cache size: 9 tokens\nMaximum concurrency for 16,000 tokens per request: 1.83x\n"
+    shown = vs.render.check_console(check(f"{PLAIN} --max-num-seqs 1", log=log))
+    unknown = vs.render.check_console(check("vllm serve --served-model-name ü", gpu=None), ascii_only=True)
+
+    assert "unreachable-kv-cache" in shown
+    assert "kv cache tokens" in shown
+    assert unknown.startswith("NOT KNOWN")
+    assert vs.render.check_console(check("vllm serve Qwen/Qwen3-8B --served-model-name ü"), ascii_only=True).isascii()
+
+
 def test_the_visible_devices_are_the_gpus():
     assert "gpu-count" in codes(check("CUDA_VISIBLE_DEVICES=0 vllm serve Qwen/Qwen3-8B -tp 2"))
     assert "gpus-idle" in codes(check("CUDA_VISIBLE_DEVICES=0,1 vllm serve Qwen/Qwen3-8B"))

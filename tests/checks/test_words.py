@@ -61,6 +61,7 @@ def parts(line, version="0.33.0"):
         ("--enable-sleep-mode", "flag-not-modelled", ("--enable-sleep-mode",)),
         ("--worker-cls a.B", "unsafe-flag", ("--worker-cls", "a.B")),
         ('"--seed\t7\x07"', "args-in-one-string", ()),
+        ('"--seed \'a"', "args-in-one-string", ()),
         ("--se\x07ed", "value-refused", ()),
         ("--config=f.yaml", "config-file-ignored", ("--config", "f.yaml")),
         ("--config f.yaml", "config-file-not-read", ("--config", "f.yaml")),

@@ -116,6 +116,8 @@ def test_arguments_are_found_wherever_a_format_keeps_them(text, words):
         "docker run -d",
         "docker run nginx:1",
         "bash -x y",
+        "bash y -c 'vllm serve m'",
+        "# only\n# remarks\n",
     ],
 )
 def test_what_starts_no_vllm_gives_no_server(text):
@@ -174,6 +176,57 @@ def test_the_gpu_is_read_from_the_node_selector(selector, gpu):
     text = f"kind: Pod\nspec: {{nodeSelector: {selector}, containers: [{{image: x/vllm:1, args: [m]}}]}}"
 
     assert parse_launches(text).launches[0].gpu == gpu
+
+
+def test_a_slice_of_a_gpu_is_not_the_gpu_of_the_label():
+    text = "kind: Pod\nspec: {nodeSelector: {nvidia.com/gpu.product: NVIDIA-H100-80GB-HBM3}, containers: [{image: x/vllm:1, args: [m], resources: {limits: {nvidia.com/mig-1g.10gb: 1}}}]}"
+
+    assert (parse_launches(text).launches[0].gpu, parse_launches(text).launches[0].num_gpus) == ("", 1)
+
+
+def test_details_of_a_container():
+    text = """
+kind: Pod
+spec:
+  hostIPC: true
+  volumes: [{name: a}]
+  containers:
+    - image: x/vllm:1
+      args: ["$$(A)", "$(A)", "$(B)"]
+      env: [{name: A, value: x}, {value: y}, {name: B, valueFrom: {}}]
+    - image: x/vllm:1
+      args: [m]
+      volumeMounts: [{name: b, mountPath: /dev/shm}]
+    - image: x/vllm:1
+      args: [m]
+      volumeMounts: [{name: a, mountPath: /dev/shm/}]
+"""
+    first, second, third = parse_launches(text).launches
+
+    assert [(word.text, word.unknown) for word in first.words] == [("$(A)", ""), ("x", ""), ("$(B)", "$(B)")]
+    assert [variable.value for variable in first.environment] == ["x", None]
+    assert (first.shm_bytes, second.shm_bytes, third.shm_bytes) == (None, None, None)
+
+
+def test_details_of_a_service():
+    text = """
+services:
+  a:
+    image: x/vllm:1
+    command: m
+    environment: [A=1, B, "C=${D}", "E=$$F"]
+    ports: [{target: 8000, published: 8000}, {target: 1, published: 1, host_ip: 127.0.0.1}]
+    runtime: nvidia
+"""
+    (launch,) = parse_launches(text).launches
+
+    assert [(item.name, item.value) for item in launch.environment] == [
+        ("A", "1"),
+        ("B", None),
+        ("C", None),
+        ("E", "$F"),
+    ]
+    assert [item.code for item in launch.findings] == ["wide-open"]
 
 
 def test_several_kinds_of_nodes_are_no_answer():

@@ -42,6 +42,7 @@ def words(text, number=-1):
         ('A=(a); A+=(b); x "${A[@]}"', ["x", "a", "b"]),
         ('A=(a)\nif true; then A+=(b); fi; x "${A[@]}"', ["x", "a"]),
         ("A=(\n  a # one\n  b\n)\nx ${A[*]}", ["x", "a", "b"]),
+        ('x "a $ b"', ["x", "a $ b"]),
         ("x $ a$ $. '$(y)'", ["x", "$", "a$", "$.", "$(y)"]),
         ("cat <<EOF\ny z\nEOF\nx a", ["x", "a"]),
         ("x {} {a,b}", ["x", "{}", "{a,b}"]),

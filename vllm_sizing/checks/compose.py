@@ -15,16 +15,14 @@ if TYPE_CHECKING:
 
     from vllm_sizing.checks.needs import Needs
     from vllm_sizing.sources.launch import Launch
+    from vllm_sizing.sources.yaml_nodes import Node
     from vllm_sizing.specs.check import CheckFinding
 
 
-def about_service(launch: Launch, port: int, needs: Needs | None) -> Iterator[CheckFinding]:
+def about_service(launch: Launch, service: Node, port: int, needs: Needs | None) -> Iterator[CheckFinding]:
     """
     Remarks that need the service itself, and how long the server takes to start.
     """
-    service = launch.container
-    if service is None:
-        return
     health = service.get("healthcheck")
     if health is None:
         message = "nothing tells Compose whether the server answers"

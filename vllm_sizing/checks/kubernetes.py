@@ -29,13 +29,12 @@ _NONE = Node(None, 0)
 _KINDS = ("startupProbe", "livenessProbe", "readinessProbe")
 
 
-def about_pod(launch: Launch, port: int, values: Mapping[str, Any], needs: Needs | None) -> Iterator[CheckFinding]:
+def about_pod(
+    launch: Launch, pod: Node, container: Node, port: int, values: Mapping[str, Any], needs: Needs | None
+) -> Iterator[CheckFinding]:
     """
     Everything that a container and its pod say.
     """
-    container, pod = launch.container, launch.pod
-    if container is None or pod is None:
-        return
     yield from _resources(container, needs)
     if values.get("headless"):
         for kind in _KINDS:

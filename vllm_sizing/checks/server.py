@@ -28,7 +28,7 @@ from vllm_sizing.checks.needs import needs_of
 from vllm_sizing.checks.place import about_gpus, about_shared_memory, about_stopping
 from vllm_sizing.checks.waste import find_waste
 from vllm_sizing.errors import SizingError
-from vllm_sizing.render.argv import argument_groups, to_shell
+from vllm_sizing.render.argv import argument_groups
 from vllm_sizing.sizing.defaults import parse_version, rules_for
 from vllm_sizing.sizing.modalities import largest_item
 from vllm_sizing.sizing.planner import plan
@@ -316,10 +316,10 @@ def _about_place(
     if needs is not None:
         yield from about_shared_memory(launch, needs)
         yield from about_stopping(launch, read.values, release, needs, pre_stop_s(launch.container))
-    if launch.kind == "kubernetes":
-        yield from about_pod(launch, port, read.values, needs)
-    if launch.kind == "compose":
-        yield from about_service(launch, port, needs)
+    if launch.container is not None and launch.pod is not None:
+        yield from about_pod(launch, launch.pod, launch.container, port, read.values, needs)
+    elif launch.container is not None:
+        yield from about_service(launch, launch.container, port, needs)
 
 
 def _corrected(read: ReadCommand, answer: Plan | None) -> tuple[str, ...]:
@@ -362,10 +362,3 @@ def _sorted(found: list[CheckFinding], launch: Launch, read: ReadCommand) -> tup
     )
     kept = [item for item in found if not (guarded and item.code == "wide-open")]
     return tuple(sorted(dict.fromkeys(kept), key=lambda item: item.line))
-
-
-def corrected_text(server: ServerCheck) -> str:
-    """
-    The corrected command for a shell; empty if there is none.
-    """
-    return to_shell(server.corrected) if server.corrected else ""

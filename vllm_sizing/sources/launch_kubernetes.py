@@ -129,7 +129,7 @@ def _launch(container: Node, pod: _Pod, document: Node) -> Launch | None:
         environment=environment,
         num_gpus=gpus.number() if gpus is not None else None,
         gpu_line=gpus.line if gpus is not None else container.line,
-        gpu=find_gpu_label(pod.spec),
+        gpu="" if gpu_slice(container) else find_gpu_label(pod.spec),
         num_nodes=pod.nodes,
         shm_bytes=shm,
         shm_line=shm_line,
@@ -201,6 +201,13 @@ def find_gpus(container: Node) -> Node | None:
         if name in GPU_RESOURCES or name.startswith("nvidia.com/mig-"):
             return node
     return None
+
+
+def gpu_slice(container: Node) -> bool:
+    """
+    Whether it gets a part of a GPU (MIG), which is not what the node's label names.
+    """
+    return any(name.startswith("nvidia.com/mig-") for name in container.entries("resources", "limits"))
 
 
 def find_shm(pod: Node, container: Node) -> tuple[int | None, int]:
