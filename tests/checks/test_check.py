@@ -276,6 +276,19 @@ def test_the_report_shows_waste_log_and_an_unknown_verdict():
     assert vs.render.check_console(check("vllm serve Qwen/Qwen3-8B --served-model-name ü"), ascii_only=True).isascii()
 
 
+def test_auto_means_a_gpu_of_this_machine(monkeypatch):
+    import types
+
+    cluster = vs.Cluster(gpu=attrs.evolve(vs.find_gpu("l4"), free_memory_bytes=2**30))
+    machine = types.SimpleNamespace(cluster=lambda: cluster)
+    monkeypatch.setattr("vllm_sizing.sources.gpus.detect_machine", lambda: machine)
+
+    report = check(PLAIN, gpu="auto")
+
+    assert (report.servers[0].gpu, report.servers[0].gpu_source) == ("l4", "given")
+    assert "gpu-not-free" in codes(report)
+
+
 def test_the_visible_devices_are_the_gpus():
     assert "gpu-count" in codes(check("CUDA_VISIBLE_DEVICES=0 vllm serve Qwen/Qwen3-8B -tp 2"))
     assert "gpus-idle" in codes(check("CUDA_VISIBLE_DEVICES=0,1 vllm serve Qwen/Qwen3-8B"))

@@ -284,3 +284,28 @@ def test_a_template_is_to_be_rendered_first():
 def test_what_is_no_text_is_refused(text):
     with pytest.raises(SourceError):
         parse_launches(text)
+
+
+@pytest.mark.parametrize("view", ["command", "script", "slurm", "lws", "kuberay"])
+def test_several_nodes_are_read_back(view):
+    args = vs.EngineArgs(tensor_parallel_size=8, pipeline_parallel_size=2)
+    plan = vs.plan(vs.load_model("Qwen/Qwen3-32B"), vs.find_gpu("h100-sxm"), num_gpus=8, num_nodes=2, engine_args=args)
+
+    for server in vs.check_text(getattr(vs.render, view)(plan), gpu="h100-sxm").servers:
+        assert (server.num_nodes, server.plan.kv_cache) == (2, plan.kv_cache)
+        assert [item for item in server.findings if item.severity == "error"] == []
+
+
+@pytest.mark.parametrize(
+    ("head", "nodes", "gpus", "gpu"),
+    [
+        ("--nodes=2\n#SBATCH --gpus-per-node=8", 2, 8, ""),
+        ("-N 4 --gres=gpu:h100:4", 4, 4, "h100-sxm"),
+        ("--gres gpu:2", 1, 2, ""),
+        ("--job-name=x", 1, None, ""),
+    ],
+)
+def test_the_head_of_a_batch_script_is_read(head, nodes, gpus, gpu):
+    (launch,) = parse_launches(f"#!/bin/bash\n#SBATCH {head}\nsrun vllm serve m --nnodes $SLURM_NNODES\n").launches
+
+    assert (launch.num_nodes, launch.num_gpus, launch.gpu) == (nodes, gpus, gpu)

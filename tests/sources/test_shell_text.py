@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vllm_sizing.errors import InvalidValueError
+from vllm_sizing.sources.launch import Word
 from vllm_sizing.sources.shell_text import parse_script
 
 
@@ -149,3 +150,12 @@ def test_known_words_are_those_that_bash_hands_over():
             assert fields[-len(last) :] == last, script
             checked += 1
     assert checked > 5
+
+
+def test_arguments_of_a_script_are_put_in():
+    script = parse_script('x a "$@" b; y "$1"', arguments=[Word("c d", 7)])
+
+    assert [(word.text, word.line) for word in script[0].words] == [("x", 1), ("a", 1), ("c d", 7), ("b", 1)]
+    assert script[1].words[1].unknown == "$1"
+    assert parse_script('x "$@"')[0].words[1].unknown == "$@"
+    assert [word.text for word in parse_script("x $A", known={"A": "1"})[0].words] == ["x", "1"]

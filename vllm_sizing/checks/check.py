@@ -47,7 +47,7 @@ def check(
     Args:
         path: The file; ``-`` for standard input.
 
-        gpu: What the servers get; None: what the file says.
+        gpu: What the servers get; ``auto``: a GPU of this machine; None: what the file says.
 
         num_gpus: Of one node; None: what the file says, or as many as the command uses.
 
@@ -148,6 +148,10 @@ def _needs(server: ServerCheck) -> Needs | None:
 def _found(gpu: GpuSpec | str | None) -> GpuSpec | None:
     if gpu is None or not isinstance(gpu, str):
         return gpu
+    if gpu.strip().lower() == "auto":
+        from vllm_sizing.sources.gpus import detect_machine
+
+        return detect_machine().cluster().gpu
     from vllm_sizing.catalog.gpus import find_gpu
 
     return find_gpu(gpu)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _PLACE, _WORKLOAD = "Hardware and version, where the file does not say them", "Workload"
 _OPTIONS = [
     click.Argument(["file"], type=PATH, metavar="FILE"),
-    Option("--gpu", group=_PLACE, type=GPU, help="GPU of the catalog; 4xNAME: four per node."),
+    Option("--gpu", group=_PLACE, type=GPU, help="GPU of the catalog, 4xNAME for four per node, or auto."),
     Option("--gpus", "num_gpus", group=_PLACE, type=COUNT, help="GPUs per node. [default: what FILE says]"),
     Option("--nodes", "num_nodes", group=_PLACE, type=COUNT, help="Nodes of one server. [default: what FILE says]"),
     Option(

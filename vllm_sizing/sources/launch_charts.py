@@ -7,9 +7,10 @@ from __future__ import annotations
 from json import dumps
 from typing import TYPE_CHECKING
 
+from vllm_sizing.sources.gpu_labels import one_gpu
 from vllm_sizing.sources.launch import Launch, Variable, Word, finding
 from vllm_sizing.sources.launch_command import parse_commands
-from vllm_sizing.sources.launch_kubernetes import find_gpu_label, find_gpus, find_shm, one_gpu, parse_environment
+from vllm_sizing.sources.launch_kubernetes import find_gpu_label, find_gpus, find_shm, parse_environment
 from vllm_sizing.sources.shell_text import parse_script
 from vllm_sizing.sources.yaml_nodes import parse_nodes
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from vllm_sizing.sources.gpu_labels import one_gpu
 from vllm_sizing.sources.launch import Launch, Variable, Word, finding
 from vllm_sizing.sources.quantities import parse_gpus, parse_seconds, parse_size
 from vllm_sizing.sources.shell_text import Command, parse_script
 from vllm_sizing.units import MIB
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from vllm_sizing.specs.check import CheckFinding
 
@@ -47,6 +48,8 @@ _ALONE = frozenset(
     ]
 )
 _MOST_SHELLS = 3
+_NODES = re.compile(r"\s(?:--nodes[= ]|-N ?)([0-9]{1,5})(?:\s|$)")
+_GPUS = re.compile(r"\s--(?:gpus-per-node[= ]|gres[= ]gpu:)(?:([A-Za-z][A-Za-z0-9_-]*):)?([0-9]{1,4})(?:\s|$)")
 
 
 def parse_commands(text: str, *, first_line: int = 1, name: str = "command") -> list[Launch]:
@@ -60,12 +63,39 @@ def parse_commands(text: str, *, first_line: int = 1, name: str = "command") -> 
     >>> launch.kind, launch.num_gpus, launch.image, [word.text for word in launch.words]
     ('docker', 2, 'vllm/vllm-openai:v0.33.0', ['Qwen/Qwen3-8B', '-tp', '2'])
     """
-    return list(_launches(parse_script(text, first_line=first_line), name, 0))
+    nodes, gpus, kind, line = _slurm(text, first_line)
+    known = dict.fromkeys(("SLURM_JOB_NUM_NODES", "SLURM_NNODES"), str(nodes)) if nodes else {}
+    launches = list(_launches(parse_script(text, first_line=first_line, known=known), name, 0, known))
+    if nodes is None and gpus is None:
+        return launches
+    return [
+        launch._replace(num_nodes=nodes or 1, num_gpus=gpus, gpu=one_gpu({kind} if kind else set()), gpu_line=line)
+        if launch.kind == "command"
+        else launch
+        for launch in launches
+    ]
 
 
-def _launches(commands: Sequence[Command], name: str, shells: int) -> Iterator[Launch]:
+def _slurm(text: str, first_line: int) -> tuple[int | None, int | None, str, int]:
+    """
+    Nodes, GPUs of each and their kind, and the line, from the head of a batch script.
+    """
+    nodes: int | None = None
+    gpus: int | None = None
+    kind, line = "", 0
+    for number, found in enumerate(text.splitlines(), start=first_line):
+        if not found.startswith("#SBATCH"):
+            continue
+        if match := _NODES.search(found):
+            nodes = int(match[1])
+        if match := _GPUS.search(found):
+            kind, gpus, line = match[1] or "", int(match[2]), number
+    return nodes, gpus, kind, line
+
+
+def _launches(commands: Sequence[Command], name: str, shells: int, values: Mapping[str, str]) -> Iterator[Launch]:
     for command in commands:
-        for launch in _of_command(command, name, shells):
+        for launch in _of_command(command, name, shells, values):
             found = list(launch.findings)
             if command.sometimes:
                 message = "the command stands in a branch or a loop: whether and how often it runs is not known"
@@ -73,7 +103,7 @@ def _launches(commands: Sequence[Command], name: str, shells: int) -> Iterator[L
             yield launch._replace(findings=tuple(found))
 
 
-def _of_command(command: Command, name: str, shells: int) -> Iterator[Launch]:
+def _of_command(command: Command, name: str, shells: int, values: Mapping[str, str]) -> Iterator[Launch]:
     texts = [word.text for word in command.words]
     program = texts[0].rpartition("/")[2]
     if program in _TALK:
@@ -99,8 +129,9 @@ def _of_command(command: Command, name: str, shells: int) -> Iterator[Launch]:
         return
     script = _script_of(command.words)
     if script is not None and shells < _MOST_SHELLS and not script.unknown:
-        inner = parse_script(script.text, first_line=script.line)
-        yield from (launch._replace(wrapped=True) for launch in _launches(inner, name, shells + 1))
+        behind = command.words[command.words.index(script) + 1 :]
+        inner = parse_script(script.text, first_line=script.line, known=values, arguments=behind[1:])
+        yield from (launch._replace(wrapped=True) for launch in _launches(inner, name, shells + 1, values))
 
 
 def find_program(texts: Sequence[str]) -> tuple[int, str] | None:

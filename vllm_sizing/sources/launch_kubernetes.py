@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from vllm_sizing.sources.gpu_labels import one_gpu
 from vllm_sizing.sources.launch import Launch, Variable, Word, finding
 from vllm_sizing.sources.launch_command import DEFAULT_SHM_BYTES, find_program, parse_commands
 from vllm_sizing.sources.quantities import parse_size
@@ -26,15 +27,6 @@ _GPU_LABELS = (
     "amd.com/gpu.product-name",
     "accelerator",
 )
-# Labels of Google's node pools that no driver prints.
-_GKE = {
-    "nvidia-tesla-t4": "t4",
-    "nvidia-tesla-a100": "a100-sxm-40gb",
-    "nvidia-a100-80gb": "a100-sxm-80gb",
-    "nvidia-h100-80gb": "h100-sxm",
-    "nvidia-h100-mega-80gb": "h100-sxm",
-    "nvidia-h200-141gb": "h200-sxm",
-}
 _GRACE_S = 30.0  # of Kubernetes
 
 
@@ -242,22 +234,3 @@ def find_gpu_label(pod: Node) -> str:
             if expression.string("key") in _GPU_LABELS and expression.string("operator") == "In":
                 values |= {item.text for item in expression.words("values")}
     return one_gpu(values)
-
-
-def one_gpu(values: set[str]) -> str:
-    """
-    The GPU of the catalog that all these labels mean; empty if they mean several or none.
-
-    >>> one_gpu({"NVIDIA-H100-80GB-HBM3"}), one_gpu({"NVIDIA-L4", "NVIDIA-L40S"})
-    ('h100-sxm', '')
-    """
-    from vllm_sizing.catalog.gpus import find_gpu
-    from vllm_sizing.errors import SizingError
-
-    found: set[str] = set()
-    for value in values:
-        try:
-            found.add(find_gpu(_GKE.get(value, value.removesuffix("-SHARED"))).name)
-        except SizingError:
-            return ""
-    return found.pop() if len(found) == 1 else ""

@@ -8,7 +8,7 @@ put into a word (the environment, the output of a program, a choice) stays unkno
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from vllm_sizing.catalog.names import quote
@@ -71,9 +71,20 @@ class _Token(NamedTuple):
         return part if kind == "text" and not quoted else ""
 
 
-def parse_script(text: str, *, first_line: int = 1) -> list[Command]:
+def parse_script(
+    text: str,
+    *,
+    first_line: int = 1,
+    known: Mapping[str, str] | None = None,
+    arguments: Sequence[Word] | None = None,
+) -> list[Command]:
     r"""
     The simple commands of a script, in their order.
+
+    Args:
+        known: Variables whose values are known from elsewhere.
+
+        arguments: Of the script, for ``"$@"``; None: not known.
 
     Raises:
         InvalidValueError: It is too long, or a quote is not closed.
@@ -85,7 +96,12 @@ def parse_script(text: str, *, first_line: int = 1) -> list[Command]:
     if len(text) > _LONGEST:
         message = f"the script has {len(text):,} characters; at most {_LONGEST:,} are read"
         raise InvalidValueError(message, field="command", value=len(text))
-    return _Script(_tokens(text.replace("\r\n", "\n"), first_line)).commands
+    values: dict[str, tuple[Word, ...] | None] = {}
+    for name, value in (known or {}).items():
+        values[name] = (Word(value, first_line),)
+    if arguments is not None:
+        values["@"] = tuple(arguments)
+    return _Script(_tokens(text.replace("\r\n", "\n"), first_line), values).commands
 
 
 class _Script:
@@ -93,9 +109,9 @@ class _Script:
     Walks the tokens once and remembers what variables are set to.
     """
 
-    def __init__(self, tokens: list[_Token]) -> None:
+    def __init__(self, tokens: list[_Token], values: dict[str, tuple[Word, ...] | None]) -> None:
         self.commands: list[Command] = []
-        self._values: dict[str, tuple[Word, ...] | None] = {}
+        self._values = values
         self._exported: dict[str, Word] = {}
         self._depth = 0
         line: list[_Token] = []
@@ -203,7 +219,7 @@ class _Script:
         return [Word(text, token.line, unknown) for text, unknown in words]
 
     def _items(self, expansion: str, line: int) -> list[Word]:
-        items = self._values.get(expansion[2 : expansion.index("[")])
+        items = self._values.get("@" if expansion == "$@" else expansion[2 : expansion.index("[")])
         return [Word(expansion, line, expansion)] if items is None else list(items)
 
 
@@ -317,7 +333,7 @@ def _expansion(text: str, at: int) -> tuple[str, str, int]:
     """
     if found := _VARIABLE.match(text, at):
         name = found[1] or found[3]
-        kind = "array" if found[2] else "variable" if name else "unknown"
+        kind = "array" if found[2] or found[0] == "$@" else "variable" if name else "unknown"
         return kind, found[0], found.end()
     if text[at] == "`":
         end = text.find("`", at + 1)
