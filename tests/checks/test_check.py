@@ -286,7 +286,7 @@ def test_auto_means_a_gpu_of_this_machine(monkeypatch):
     report = check(PLAIN, gpu="auto")
 
     assert (report.servers[0].gpu, report.servers[0].gpu_source) == ("l4", "given")
-    assert "gpu-not-free" in codes(report)
+    assert "does-not-fit-not-free" in codes(report)
 
 
 def test_the_visible_devices_are_the_gpus():
