@@ -9,7 +9,14 @@ import sys
 import pytest
 
 from tests.hub_server import COMMIT, safetensors_bytes
-from vllm_sizing.errors import ConfigError, InvalidValueError, SizingError, SourceError, UnknownNameError
+from vllm_sizing.errors import (
+    ConfigError,
+    InvalidValueError,
+    SizingError,
+    SourceError,
+    UnknownArchitectureError,
+    UnknownNameError,
+)
 from vllm_sizing.sources.load import fetch_model_facts, load_model
 
 
@@ -67,6 +74,22 @@ def test_other_id_is_asked_of_the_hub(hub):
     assert model.revision == COMMIT
     assert model.checkpoint_bytes == 16
     assert model.provenance[0].startswith("safetensors headers: ")
+
+
+def test_what_is_not_modelled_is_refused_with_the_size_of_its_files(hub):
+    """
+    Enough for a rough plan by params_b.
+    """
+    files = hub.repositories["org/model"]
+    files["config.json"] = b'{"architectures": ["BrandNewForCausalLM"], "hidden_size": 64}'
+    files["model.safetensors"] = safetensors_bytes({"w": ("BF16", (3_000_000, 4), 24_000_000)})
+
+    with pytest.raises(UnknownArchitectureError) as caught:
+        load_model("org/model")
+    message = caught.value.message
+
+    assert "'BrandNewForCausalLM' is not modelled" in message
+    assert "the safetensors files hold 0.01 billion elements" in message
 
 
 def test_folder_wins_over_the_hub_and_says_so(hub, folder):

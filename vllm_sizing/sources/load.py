@@ -12,7 +12,7 @@ import attrs
 
 from vllm_sizing.architectures import model_from_config
 from vllm_sizing.catalog.models import CatalogModel, look_up, near_names
-from vllm_sizing.errors import InvalidValueError, SourceError, UnknownNameError
+from vllm_sizing.errors import InvalidValueError, SourceError, UnknownArchitectureError, UnknownNameError
 from vllm_sizing.specs.facts import ModelFacts
 from vllm_sizing.specs.findings import Finding
 from vllm_sizing.specs.model import ModelSpec
@@ -57,12 +57,18 @@ def load_model(
     64
     """
     facts = fetch_model_facts(reference, revision=revision, token=token)
-    spec = model_from_config(
-        facts.config,
-        name=facts.name,
-        hf_quant_config=facts.hf_quant_config,
-        provenance=facts.provenance,
-    )
+    try:
+        spec = model_from_config(
+            facts.config,
+            name=facts.name,
+            hf_quant_config=facts.hf_quant_config,
+            provenance=facts.provenance,
+        )
+    except UnknownArchitectureError as refusal:
+        if facts.headers is None:
+            raise
+        message = f"{refusal}; the safetensors files hold {facts.headers.num_elements / 1e9:.2f} billion elements"
+        raise UnknownArchitectureError(message, architecture=refusal.architecture) from None
     spec = attrs.evolve(
         spec,
         revision=facts.revision,
