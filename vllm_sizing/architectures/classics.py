@@ -96,6 +96,7 @@ def add_language_model(builder: Builder, text: Config, *, architecture: str, pre
     stack = add_decoder(builder, text, style, prefix=prefix)
     if architecture == "BloomForCausalLM":
         builder.norm(f"{prefix}transformer.word_embeddings_layernorm", hidden, stage="all", bias=True)
+        builder.traits.add("alibi")
     elif architecture == "GPT2LMHeadModel":
         positions = stack.text.required("max_position_embeddings", maximum=MAX_POSITION)
         builder.parameter(f"{prefix}transformer.wpe.weight", positions, hidden, stage="all")

@@ -16,6 +16,7 @@ from vllm_sizing.errors import UnsupportedError
 from vllm_sizing.sizing.defaults import Rules
 from vllm_sizing.specs.gpu import GpuSpec
 from vllm_sizing.specs.model import (
+    ChunkedLocal,
     CompressedMla,
     FullAttention,
     IndexKeys,
@@ -183,6 +184,10 @@ def choose_attention(
         if reason:
             refusals.append(f"{backend.name}: {reason}")
             continue
+        if backend.name == "FLASH_ATTN" and kv_cache_dtype in _FP8 and "alibi" in model.traits:
+            # Chosen, but then without the FlashAttention 3 that an FP8 cache needs: fa_utils.py.
+            message = f"kv_cache_dtype is {kv_cache_dtype}, which FlashAttention lacks for ALiBi; use auto"
+            raise UnsupportedError(message, field="kv_cache_dtype", value=kv_cache_dtype)
         kernel = _kernel_block(backend, plain, latent, capability, kv_cache_dtype, rules)
         if kv_cache_dtype in TURBOQUANT:
             # Beside layers of twice the bytes (`cache_pages.boundary_layers`) the block is twice the smallest:
@@ -257,8 +262,14 @@ def _refuses(
         return "FP8 cache on this compute capability"
     if block_size is not None and not backend.takes_block(block_size):
         return f"block_size {block_size}"
-    if not backend.windows and any(isinstance(layer, SlidingWindow) for layer in plain):
-        return "sliding windows"
+    if not backend.windows and any(isinstance(layer, SlidingWindow | ChunkedLocal) for layer in plain):
+        return "sliding windows or chunks"
+    if kv_cache_dtype.startswith("nvfp4") and backend.name == "FLASHINFER" and capability[0] in (8, 9, 12):
+        # v1/attention/backends/flashinfer.py:FlashInferBackend.supports_combination, without TRT-LLM's kernels.
+        if kv_cache_dtype != "nvfp4" or "attention_sinks" in model.traits:
+            return "cache dtype"
+        if any(layer.head_size == 64 for layer in plain):
+            return "head size 64"
     for needed, least in (("prefix_lm", backend.prefix_lm), ("attention_sinks", backend.sinks)):
         if needed in model.traits and (least is None or capability < least):
             return needed.replace("_", " ")

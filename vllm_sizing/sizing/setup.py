@@ -121,6 +121,7 @@ def prepare(
     eager = bool(args.enforce_eager)
     aligned = bool(recurrent) and prefix_caching and rules.mamba_align_pages
     alignment, state_blocks = checkpoint_pages(recurrent, gpu, rules) if aligned else (0, 1)
+    _check_sparse_context(model, gpu, layout, kv_cache_dtype)
     return Setup(
         model=model,
         gpu=gpu,
@@ -273,6 +274,20 @@ def _check_decode_context(model: ModelSpec, layout: Layout) -> None:
                 f"tensor_parallel_size / KV heads ({tensor // most}) context ranks"
             )
             raise UnsupportedError(message, field=field, value=size)
+
+
+def _check_sparse_context(model: ModelSpec, gpu: GpuSpec, layout: Layout, kv_cache_dtype: str) -> None:
+    """
+    Source: ``v1/attention/backends/mla/flashmla_sparse.py``.
+    """
+    if layout.decode_context == 1 or kv_cache_dtype == "fp8_ds_mla" or (gpu.compute_capability or (0, 0))[0] != 9:
+        return
+    if any(isinstance(layer, MlaAttention) and layer.indexer_bytes_per_token for layer in model.cache_layers):
+        message = (
+            f"decode_context_parallel_size is {layout.decode_context}: sparse latent attention on Hopper shares a "
+            f"context only with kv_cache_dtype fp8_ds_mla, not {kv_cache_dtype}"
+        )
+        raise UnsupportedError(message, field="decode_context_parallel_size", value=layout.decode_context)
 
 
 def resolve_dtype(model: ModelSpec, gpu: GpuSpec, args: EngineArgs) -> str:

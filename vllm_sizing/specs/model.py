@@ -438,7 +438,7 @@ class ModelSpec(Value):
         rough: Built from a bare parameter count.
 
         traits: Facts that choose kernels or features, vLLM's words: ``no_pipeline``, ``no_lora``,
-            ``attention_sinks``, ``prefix_lm``, ``model_dtype_cache`` (the cache ignores its dtype flag)...
+            ``attention_sinks``, ``prefix_lm``, ``model_dtype_cache`` (the cache ignores its dtype flag), ``alibi``...
     """
 
     name: str

@@ -1,0 +1,64 @@
+"""
+What vLLM 0.33 refuses whatever the memory, recorded by running its own configuration and attention selection.
+"""
+
+import pytest
+
+import vllm_sizing as vs
+
+H100 = vs.find_gpu("h100-sxm")
+LLAMA = vs.load_model("meta-llama/Llama-3.1-8B-Instruct")
+BLOOM = vs.model_from_config({
+    "architectures": ["BloomForCausalLM"], "hidden_size": 1024, "n_head": 16, "n_layer": 2, "vocab_size": 1000,
+})  # fmt: skip
+
+
+def refused(model, gpu=H100, *, num_gpus=1, **fixed):
+    with pytest.raises(vs.UnsupportedError) as caught:
+        vs.plan(model, gpu, num_gpus=num_gpus, engine_args=vs.EngineArgs(**fixed))
+    return caught.value
+
+
+def test_alibi_has_no_fp8_cache_on_hopper():
+    """
+    In vLLM's words: FlashAttention does not support fp8 kv-cache on this device.
+    """
+    assert "ALiBi" in refused(BLOOM, kv_cache_dtype="fp8").message
+    assert vs.plan(BLOOM, H100).kv_cache.kv_cache_dtype == "bfloat16"
+
+
+@pytest.mark.parametrize("kv_cache_dtype", ["turboquant_k8v4", "turboquant_4bit_nc"])
+def test_chunks_have_no_turboquant(kv_cache_dtype):
+    """
+    In vLLM's words: Unknown TurboQuant cache dtype: 'auto'.
+    """
+    llama4 = vs.load_model("meta-llama/Llama-4-Scout-17B-16E-Instruct")
+
+    assert refused(llama4, num_gpus=8, kv_cache_dtype=kv_cache_dtype).field == "kv_cache_dtype"
+
+
+@pytest.mark.parametrize(
+    ("name", "kv_cache_dtype"),
+    [("Qwen/Qwen2.5-0.5B-Instruct", "nvfp4"), ("openai/gpt-oss-20b", "nvfp4"), ("Qwen/Qwen3-8B", "nvfp4_4over6")],
+)
+def test_fp4_caches_before_blackwell(name, kv_cache_dtype):
+    """
+    FlashInfer's FA2 kernels take one of the two formats, no heads of 64 and no attention sinks.
+    """
+    assert refused(vs.load_model(name), kv_cache_dtype=kv_cache_dtype).field == "kv_cache_dtype"
+    assert vs.plan(LLAMA, H100, engine_args=vs.EngineArgs(kv_cache_dtype="nvfp4")).fits
+
+
+@pytest.mark.parametrize("kv_cache_dtype", ["auto", "fp8_ds_mla"])
+def test_a_sparse_context_is_shared_only_in_fp8_on_hopper(kv_cache_dtype):
+    """
+    In vLLM's words: DCP for FlashMLA sparse requires an fp8_ds_mla kv-cache.
+    """
+    model = vs.load_model("deepseek-ai/DeepSeek-V3.2")
+    fixed = {"tensor_parallel_size": 8, "decode_context_parallel_size": 8, "kv_cache_dtype": kv_cache_dtype}
+    if kv_cache_dtype == "auto":
+        assert "fp8_ds_mla" in refused(model, num_gpus=8, **fixed).message
+    else:
+        assert (
+            vs.plan(model, H100, num_gpus=8, engine_args=vs.EngineArgs(**fixed)).kv_cache.kv_cache_dtype == "fp8_ds_mla"
+        )
