@@ -149,6 +149,9 @@ _MODULES = {
     "whisper": ("WhisperForConditionalGeneration",),
     "step3_text": ("Step3TextForCausalLM",),
     "step3p5": ("Step3p5ForCausalLM",),
+    "step_vision": (
+        "Step3VLForConditionalGeneration", "Step3p7ForConditionalGeneration", "StepVLForConditionalGeneration",
+    ),
     "transformers_backend": (
         "ArceeForCausalLM", "CwmForCausalLM", "FlexOlmoForCausalLM", "GPTBigCodeForCausalLM",
         "GPTNeoXForCausalLM", "GlmForCausalLM", "HunYuanDenseV1ForCausalLM", "HunYuanMoEV1ForCausalLM",

@@ -37,7 +37,7 @@ _WINDOW = "sliding_attention"
 _FIRST_SPARSE = 3  # Where the config names no layers; transformers 5.20 configuration_step3p7.py.
 
 
-def add_language_model(builder: Builder, text: Config, *, prefix: str = "") -> Stack:
+def add_language_model(builder: Builder, text: Config, *, architecture: str = "", prefix: str = "") -> Stack:
     """
     The decoder and its MTP draft.
     """
