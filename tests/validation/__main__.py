@@ -8,8 +8,9 @@ import collections
 import statistics
 import sys
 
-from tests.validation import alternatives, memory, speed
+from tests.validation import alternatives, memory, outside, speed
 from tests.validation.cases import cases
+from tests.validation.left_out import GROUPS, left_out_scores
 from vllm_sizing.errors import SizingError
 from vllm_sizing.sizing import accuracy, performance, steady
 
@@ -20,8 +21,8 @@ def speed_table():
     """
     {(rule, group): scores} for us and the alternatives, and the rows that aiconfigurator answered.
     """
-    groups = collections.defaultdict(list)
-    for case in cases():
+    groups, everything = collections.defaultdict(list), cases()
+    for case in everything:
         row, server = case.row, case.server
         got = speed.predicted(row, performance.performance_of(server, case.gpu))
         ours = (row, got)
@@ -30,6 +31,7 @@ def speed_table():
             ("all rows", ""),
             ("GPU", case.gpu),
             ("model", row["config"]),
+            ("class", kind(server)),
             ("regime", accuracy.regime(server, state)),
             ("source", "InferenceX" if row["ttft_is_mean"] else "jetson-ai-lab"),
         ):
@@ -47,7 +49,20 @@ def speed_table():
             answer = plain(row, float(row["aic_ttft_ms"]), float(row["aic_tpot_ms"]))
             groups["rows that aiconfigurator answered", "aiconfigurator 0.12"].append((row, answer))
             groups["rows that aiconfigurator answered", "vllm-sizing"].append(ours)
-    return {key: speed.score(pairs) for key, pairs in groups.items()}
+    found = {key: speed.score(pairs) for key, pairs in groups.items()}
+    return found | {("left out", f"the {name}"): left_out_scores(everything, name) for name in GROUPS}
+
+
+def kind(server):
+    """
+    What runs: dense or experts, and the format of most weights.
+    """
+    work = server.work
+    parts = work.experts or work.dense
+    largest = max(parts, key=lambda part: part.num_bytes)
+    latent = " (MLA)" if any(read.flops_per_token != read.decode_flops_per_token for read in work.caches) else ""
+    blocks = " in blocks" if largest.blocks else ""
+    return f"{'experts' if work.experts else 'dense'}, {largest.method or 'bf16'}{blocks}{latent}"
 
 
 def plain(row, ttft, tpot):
@@ -117,20 +132,21 @@ def print_memory(found, calls, unknown):
 
 
 def print_fit():
-    from tests.validation import fit
+    from tests.validation import fit, left_out
 
     everything = cases()
     constants = fit.fit(everything)
-    logs = fit.residuals(everything, constants)
     for name in fit.FREE:
         print(f"    {name}: float = {float(f'{getattr(constants, name):.3g}')}")
-    print("fitted on all rows      ", fit.errors_over_cells(everything, logs))
-    keys = {"a model left out": lambda case: case.model, "a GPU left out": lambda case: case.gpu}
-    for name, key in keys.items():
-        logs = fit.left_out(everything, key)
-        print(f"{name:24}", fit.errors_over_cells(everything, logs))
+    print("fitted on all rows", fit.errors_over_cells(everything, fit.residuals(everything, constants)))
+    kept = {}
+    for name, key in left_out.GROUPS.items():
+        kept[name] = fit.left_out(everything, key)
+        logs = fit.left_out_residuals(everything, key, kept[name])
+        print(f"a {name} left out", fit.errors_over_cells(everything, logs))
         for kind, number, low, high in fit.quantiles(everything, logs):
             print(f'    "{kind}": ({", ".join(str(pair) for pair in zip(low, high, strict=True))}),  # {number} rows')
+    fit.save(kept)
 
 
 if __name__ == "__main__":
@@ -138,4 +154,5 @@ if __name__ == "__main__":
         print_fit()
     else:
         print_speed(speed_table())
+        outside.show()
         print_memory(*memory_table())

@@ -149,7 +149,8 @@ def _limit(server: Server, steady: Steady) -> str:
     if steady.running < 0.98 * steady.slots:
         return "max_num_seqs" if steady.slots > server.max_num_seqs else "KV cache"
     decode = steady.decode
-    if steady.passing_s > decode.seconds * server.machine.pipeline * max(server.workload.output_tokens - 1, 1):
+    further = max(server.workload.output_tokens - 1, 1)
+    if steady.passing_s + steady.wait_s > decode.seconds * server.machine.pipeline * further:
         return "compute (prefill)"
     if decode.host >= decode.seconds:
         return "host link"
