@@ -42,6 +42,17 @@ def parse_json_object(data: bytes, *, where: str, max_bytes: int = MAX_DOCUMENT_
     >>> parse_json_object(b'{"hidden_size": 4096}', where="config.json")
     {'hidden_size': 4096}
     """
+    value = parse_json(data, where=where, max_bytes=max_bytes)
+    if not isinstance(value, dict):
+        message = f"{where} holds {quoted(value)}; it must hold a JSON object"
+        raise ConfigError(message, value=value)
+    return value
+
+
+def parse_json(data: bytes, *, where: str, max_bytes: int = MAX_DOCUMENT_BYTES) -> Any:
+    """
+    The JSON value in data; arguments and errors as of `parse_json_object`.
+    """
     if len(data) > max_bytes:
         message = f"{where} is larger than {max_bytes:,} bytes; no real one is, check what it points to"
         raise ConfigError(message, value=len(data))
@@ -60,9 +71,6 @@ def parse_json_object(data: bytes, *, where: str, max_bytes: int = MAX_DOCUMENT_
     if _depth_exceeds(value, MAX_DEPTH):
         message = f"{where} nests deeper than {MAX_DEPTH} levels; it is not a model's file"
         raise ConfigError(message)
-    if not isinstance(value, dict):
-        message = f"{where} holds {quoted(value)}; it must hold a JSON object"
-        raise ConfigError(message, value=value)
     return value
 
 

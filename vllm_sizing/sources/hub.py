@@ -17,7 +17,7 @@ import attrs
 from vllm_sizing.errors import SizingError, SourceError
 from vllm_sizing.sources.documents import MAX_DOCUMENT_BYTES
 from vllm_sizing.sources.hub_errors import explain, is_about_connection
-from vllm_sizing.sources.local import CONFIG_FILE, QUANT_FILE, fetch_local_facts, no_config, read_bytes
+from vllm_sizing.sources.local import CONFIG_FILE, QUANT_FILE, fetch_local_facts, no_config, read_bytes, read_document
 from vllm_sizing.sources.safetensors import (
     INDEX_FILE,
     LENGTH_BYTES,
@@ -30,6 +30,7 @@ from vllm_sizing.sources.safetensors import (
     parse_header_length,
     parse_index,
 )
+from vllm_sizing.sources.sentence import wanted_files
 from vllm_sizing.specs.facts import ModelFacts, SafetensorsHeaders
 from vllm_sizing.specs.value import Value
 
@@ -121,6 +122,8 @@ def _fetch_online(client: Any, repository: _Repository) -> ModelFacts:
     pinned = attrs.evolve(repository, revision=commit)
     where = f"{repository.repo_id} at {commit[:12]}"
     _download(client, pinned, QUANT_FILE, MAX_DOCUMENT_BYTES)
+    for name in wanted_files(read_document(path, f"{CONFIG_FILE} of {where}")):
+        _download(client, pinned, name, MAX_DOCUMENT_BYTES)
     facts = attrs.evolve(fetch_local_facts(path.parent, name=repository.repo_id, where=where), revision=commit)
     if facts.headers is not None:  # The weights lie in the cache.
         return facts

@@ -69,6 +69,10 @@ def load_model(
             raise
         message = f"{refusal}; the safetensors files hold {facts.headers.num_elements / 1e9:.2f} billion elements"
         raise UnknownArchitectureError(message, architecture=refusal.architecture) from None
+    if facts.pools or facts.sequence_limit or facts.tokenizer_limit:
+        from vllm_sizing.sources.sentence import served
+
+        spec = served(spec, facts)
     spec = attrs.evolve(
         spec,
         revision=facts.revision,

@@ -24,6 +24,7 @@ from vllm_sizing.sources.safetensors import (
     parse_header_length,
     parse_index,
 )
+from vllm_sizing.sources.sentence import with_sentence_files
 from vllm_sizing.specs.facts import ModelFacts, SafetensorsHeaders
 
 # Below, os.path.lexists and not Path.exists: a link that leads nowhere is a fault to be told, not an absence.
@@ -62,7 +63,7 @@ def fetch_local_facts(path: Path, *, name: str, where: str | None = None) -> Mod
     else:
         missed.append(f"safetensors headers: not read, {headers}")
     found = headers if isinstance(headers, SafetensorsHeaders) else None
-    return ModelFacts(
+    facts = ModelFacts(
         name=name,
         config=config,
         hf_quant_config=quant,
@@ -70,6 +71,7 @@ def fetch_local_facts(path: Path, *, name: str, where: str | None = None) -> Mod
         checkpoint_bytes=found.total_bytes if found else None,
         provenance=(*used, *missed),
     )
+    return with_sentence_files(facts, path, where)
 
 
 def read_folder_headers(folder: Path, where: str) -> SafetensorsHeaders | str:

@@ -79,6 +79,12 @@ class ModelFacts(Value):
 
         checkpoint_bytes: Of the safetensors files; None where unknown.
 
+        pools: The files say that the model is for sentence-transformers: vLLM pools with it.
+
+        sequence_limit: Tokens of ``sentence_bert_config.json``, which replace the config's own limit.
+
+        tokenizer_limit: Tokens of ``tokenizer_config.json``, read for absolute positions.
+
         revision: Commit hash on the Hub.
 
         provenance: What was used, best first, then what was not to be had and why.
@@ -89,5 +95,8 @@ class ModelFacts(Value):
     hf_quant_config: Mapping[str, Any] | None = None
     headers: SafetensorsHeaders | None = None
     checkpoint_bytes: int | None = None
+    pools: bool = False
+    sequence_limit: int | None = None
+    tokenizer_limit: int | None = None
     revision: str | None = None
     provenance: tuple[str, ...] = ()
