@@ -68,6 +68,7 @@ def _options(plan: Plan, model: str) -> Iterator[tuple[str, ...]]:
     yield "--dataset-name", "random"
     yield "--random-input-len", str(workload.input_tokens)
     yield "--random-output-len", str(workload.output_tokens)
+    yield ("--ignore-eos",)  # answers as long as planned
     yield "--num-prompts", str(max(_LEAST_PROMPTS, 5 * workload.concurrency))
     if workload.request_rate:
         yield "--request-rate", f"{workload.request_rate:g}"
