@@ -202,6 +202,19 @@ def test_names_that_would_be_read_as_something_else_are_refused(model, engine_ar
     assert error.value.message.isprintable()
 
 
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [
+        ("./m/config.json", "./m"),
+        ("config.json", "."),
+        ("/config.json", "/"),
+        ("owner/config.json.d", "owner/config.json.d"),
+    ],
+)
+def test_the_folder_of_a_config_is_what_vllm_serves(name, word):
+    assert to_argv(name, EngineArgs(), "0.33.0")[2] == word
+
+
 @pytest.mark.parametrize("port", [0, -1, 65_536])
 def test_ports_are_in_range(port):
     with pytest.raises(InvalidValueError, match=f"port is {port}"):

@@ -118,19 +118,27 @@ def to_shell(argv: Iterable[str]) -> str:
 
 def model_word(name: str) -> str:
     """
-    The model's name, if it can stand on a command line.
+    The model's name, if it can stand on a command line; for a config.json its folder, which vLLM wants.
 
     Raises:
         InvalidValueError: It would be read as a flag, or has characters that nobody sees.
 
-    >>> model_word("Qwen/Qwen3-8B")
-    'Qwen/Qwen3-8B'
+    >>> model_word("Qwen/Qwen3-8B"), model_word("./m/config.json")
+    ('Qwen/Qwen3-8B', './m')
     """
     check_word(name)
     if not name.strip() or name.startswith("-"):
         message = f"the model is named {quote(name)}, which vLLM would not read as a model; rename it"
         raise InvalidValueError(message, field="model", value=name)
-    return name
+    folder, _, file = name.rpartition("/")
+    return (folder or ("/" if name.startswith("/") else ".")) if file == "config.json" else name
+
+
+def served_name(plan: Plan) -> str:
+    """
+    What clients call the model.
+    """
+    return plan.engine_args.served_model_name or model_word(plan.model.name)
 
 
 def argument_groups(

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vllm_sizing.errors import UnsupportedError
+from vllm_sizing.render.argv import served_name
 from vllm_sizing.render.deployment import deployment, plan_notes
 from vllm_sizing.render.report import figure
 from vllm_sizing.render.shell import bash_array, bash_script
@@ -47,13 +48,6 @@ def bench(plan: Plan) -> str:
         'if [ -n "${VLLM_API_KEY:-}" ]; then export OPENAI_API_KEY="$VLLM_API_KEY"; fi\n'
         f'exec vllm bench serve --base-url "${{1:-{_url(wanted.port)}}}" "${{args[@]}}"\n',
     )
-
-
-def served_name(plan: Plan) -> str:
-    """
-    What clients call the model.
-    """
-    return plan.engine_args.served_model_name or plan.model.name
 
 
 def _url(port: int) -> str:

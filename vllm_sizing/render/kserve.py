@@ -9,7 +9,7 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from vllm_sizing.errors import UnsupportedError
-from vllm_sizing.render.bench import served_name
+from vllm_sizing.render.argv import served_name
 from vllm_sizing.render.deployment import deployment
 from vllm_sizing.render.helm import check_chart, without
 from vllm_sizing.render.hub import hub_address
@@ -38,6 +38,7 @@ _PORT = 8080
 _EVALUATED = re.compile(r"[$`\\;|&<>()'\n!*?#~]")
 _BARE = re.compile(r"[A-Za-z0-9._/:@+-]+")
 _WEIGHTS = (
+    "For gated models KServe itself needs the token: a secret with HF_TOKEN at the service account that it uses.",
     "KServe fetches the weights to /mnt/models, at the pinned revision, before the server starts.",
     "Apply one of inferenceservice.yaml and llminferenceservice.yaml.",
     "",

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from vllm_sizing.catalog.flags import flag_table
 from vllm_sizing.errors import UnsupportedError
-from vllm_sizing.render.argv import argument_groups, written_args
-from vllm_sizing.render.bench import served_name
+from vllm_sizing.render.argv import argument_groups, served_name, written_args
 from vllm_sizing.render.deployment import deployment
 from vllm_sizing.render.helm import check_chart
 from vllm_sizing.render.kubernetes import (

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vllm_sizing.render.bench import served_name
+from vllm_sizing.render.argv import served_name
 from vllm_sizing.render.deployment import deployment
 from vllm_sizing.render.helm import check_chart, without
 from vllm_sizing.render.hub import hub_address

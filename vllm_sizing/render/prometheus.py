@@ -9,7 +9,7 @@ from __future__ import annotations
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
-from vllm_sizing.render.bench import served_name
+from vllm_sizing.render.argv import served_name
 from vllm_sizing.render.deployment import deployment, plan_notes
 from vllm_sizing.render.kubernetes import metadata, server_labels
 from vllm_sizing.render.yaml import to_yaml

@@ -7,7 +7,7 @@ from __future__ import annotations
 from json import dumps
 from typing import TYPE_CHECKING
 
-from vllm_sizing.render.bench import served_name
+from vllm_sizing.render.argv import served_name
 from vllm_sizing.render.deployment import deployment, plan_notes
 from vllm_sizing.render.shell import bash_script, shell_word
 from vllm_sizing.specs.serving import resolve_serving
