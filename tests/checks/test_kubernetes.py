@@ -121,6 +121,11 @@ def test_each_fault_is_found_where_it_is(before, after, code, line):
     assert (code, line) not in findings(GOOD)
 
 
+def test_another_gpu_than_the_files_is_told():
+    assert "gpu-differs" in {item.code for item in vs.check_text(GOOD, gpu="h200-sxm").all_findings}
+    assert "gpu-differs" not in {item.code for item in vs.check_text(GOOD, gpu="h100-sxm").all_findings}
+
+
 def test_a_shell_around_the_server_is_seen_through():
     words = "[sh, -c, 'vllm serve Qwen/Qwen3-32B -tp 2 --swap-space 4']"
     text = GOOD.replace("args: [", f"command: {words}\n          unused: [")

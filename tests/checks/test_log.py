@@ -86,6 +86,16 @@ def test_a_log_of_another_model_is_told_or_left_to_its_own_server():
     assert [len(server.measured) > 0 for server in vs.check_text(both, gpu="l4", log=log).servers] == [False, True]
 
 
+def test_a_log_file_need_not_be_text_to_its_end(tmp_path):
+    script, log = tmp_path / "serve.sh", tmp_path / "start.log"
+    script.write_text(COMMAND)
+    log.write_bytes(lines().encode() + b"\xff\x00" * 9_000_000)
+
+    server = vs.check(script, gpu="l4", log=log).servers[0]
+
+    assert len(server.measured) == 5
+
+
 def test_graphs_that_free_memory_are_no_size():
     assert "cuda_graphs" not in measured(lines(graphs=-0.4))[0]
 

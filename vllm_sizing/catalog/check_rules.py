@@ -92,6 +92,7 @@ image-latest warning The image has no tag or latest, so that the release changes
 image-invalid error The image's name is not one that can be pulled.
 shell-wrapper warning A shell between container and server keeps the signal to stop from it.
 number-in-args error Kubernetes takes arguments as text only.
+gpu-differs warning The file chooses other nodes than the GPU that was asked for.
 gpu-missing error The container gets no GPU.
 gpu-count error The container gets fewer GPUs than the command uses, or none that the command can divide by.
 gpus-idle warning The container gets more GPUs than the command uses.

@@ -14,13 +14,15 @@ from vllm_sizing.checks.needs import Needs, needs_of
 from vllm_sizing.checks.place import about_sharing
 from vllm_sizing.checks.server import Wanted, check_server
 from vllm_sizing.errors import SourceError
-from vllm_sizing.sources.launches import parse_launches, read_text
+from vllm_sizing.sources.launches import parse_launches, read_log, read_text
 from vllm_sizing.sources.start_log import parse_log
 from vllm_sizing.specs.check import CheckFinding, CheckReport, ServerCheck
 from vllm_sizing.specs.request import Policy
 from vllm_sizing.specs.workload import Workload
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from vllm_sizing.specs.gpu import GpuSpec
     from vllm_sizing.specs.model import ModelSpec
 
@@ -29,7 +31,7 @@ _MOST_WORDS = 10_000
 
 
 def check(
-    path: str,
+    path: str | Path,
     *,
     gpu: GpuSpec | str | None = None,
     num_gpus: int | None = None,
@@ -39,7 +41,7 @@ def check(
     workload: Workload | None = None,
     policy: Policy | None = None,
     model: str | None = None,
-    log: str | None = None,
+    log: str | Path | None = None,
 ) -> CheckReport:
     """
     Check a file: script, Compose, Kubernetes, ``--config`` YAML.  Reads it, and what `plan_request` reads for a model.
@@ -60,8 +62,9 @@ def check(
     Raises:
         SizingError: A file cannot be read, or an argument names nothing that is known.
     """
-    text = read_text(path, what="a command, script or manifest")
-    logged = read_text(log, what="a start-up log") if log is not None else None
+    path = str(path)
+    text = read_text(path)
+    logged = read_log(str(log)) if log is not None else None
     return check_text(
         text,
         source=path,

@@ -196,7 +196,11 @@ def _version(launch: Launch, wanted: Wanted) -> tuple[str, str, list[CheckFindin
 
 def _gpu(launch: Launch, wanted: Wanted) -> tuple[GpuSpec | None, str, list[CheckFinding]]:
     if wanted.gpu is not None:
-        return wanted.gpu, "given", []
+        found = []
+        if launch.gpu not in ("", wanted.gpu.name):
+            message = f"the file chooses nodes with {launch.gpu}; planned for {wanted.gpu.name}, as asked"
+            found.append(finding("gpu-differs", message, line=launch.gpu_line))
+        return wanted.gpu, "given", found
     if launch.gpu:
         from vllm_sizing.catalog.gpus import find_gpu
 

@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from vllm_sizing.sources.yaml_nodes import Node
 
 MAX_FILE_BYTES = 4_000_000
+# A start is printed at the head of a log, which may go on for weeks.
+_LOG_BYTES = 16_000_000
 _KEY = re.compile(r"""(?:"[^"\n]+"|'[^'\n]+'|[A-Za-z_][\w./-]*)\s*:(?:\s|$)|[{%]|---""")
 _UNIT = re.compile(r"\A(?:[ \t]*(?:[#;].*)?\n)*\[[A-Z][A-Za-z]+\][ \t]*\n")
 _HIDDEN = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 
 
-def read_text(path: str, *, what: str = "the file") -> str:
+def read_text(path: str) -> str:
     """
     The text of a file, ``-`` for standard input.
 
@@ -29,20 +31,34 @@ def read_text(path: str, *, what: str = "the file") -> str:
         SourceError: It cannot be read, is larger than any such file, or is no text.
     """
     where = "standard input" if path == "-" else repr(path)
-    try:
-        if path == "-":
-            data = sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
-        else:
-            with Path(path).open("rb") as file:
-                data = file.read(MAX_FILE_BYTES + 1)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        message = f"{where} cannot be read: {reason}; give the path of {what}, or - for standard input"
-        raise SourceError(message, source=path) from None
+    data = _read(path, where, MAX_FILE_BYTES + 1)
     if len(data) > MAX_FILE_BYTES:
         message = f"{where} is larger than {MAX_FILE_BYTES:,} bytes; give the part that matters"
         raise SourceError(message, source=path)
     return decode(data, where)
+
+
+def read_log(path: str) -> str:
+    """
+    The head of a log, ``-`` for standard input; what is no text in it becomes question marks.
+
+    Raises:
+        SourceError: It cannot be read.
+    """
+    where = "standard input" if path == "-" else repr(path)
+    return _read(path, where, _LOG_BYTES).decode("utf-8", "replace")
+
+
+def _read(path: str, where: str, most: int) -> bytes:
+    try:
+        if path == "-":
+            return sys.stdin.buffer.read(most)
+        with Path(path).open("rb") as file:
+            return file.read(most)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        message = f"{where} cannot be read: {reason}; give the path of a text file, or - for standard input"
+        raise SourceError(message, source=path) from None
 
 
 def decode(data: bytes, where: str) -> str:
