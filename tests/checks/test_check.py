@@ -236,6 +236,50 @@ def test_values_are_frozen_and_equal_by_value():
         report.kind = "x"
 
 
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        ("$ARGS", "$ARGS"),
+        ("${ARGS}", "${ARGS}"),
+        ('--port "$PORT"', "--port $PORT"),
+        ('--host "$A.$B"', '--host "$A.$B"'),
+        ('"${A[@]}"', '"${A[@]}"'),
+        ("--host $(id)", "--host '$(id)'"),
+        ("--served-model-name '$x y'", "--served-model-name '$x y'"),
+    ],
+)
+def test_variables_stay_variables_in_the_corrected_text(words, text):
+    server = check(f"{PLAIN} {words}").servers[0]
+
+    assert server.corrected_text == f"{PLAIN} {text}"
+
+
+def test_json_over_several_lines_is_one_value():
+    server = check(
+        PLAIN
+        + """ --limit-mm-per-prompt '{
+      "image": 2}' --speculative-config='{"method": "ngram",
+      "num_speculative_tokens": 2, "prompt_lookup_max": 3}' --hf-overrides '{
+      x'"""
+    ).servers[0]
+
+    assert [item.code for item in server.findings if item.severity == "error"] == ["value-refused"]
+    assert server.engine_args.speculative_config is not None
+
+
+def test_a_backslash_that_does_not_continue_is_told():
+    report = check("vllm serve Qwen/Qwen3-8B \\  # the model\n  --max-model-len 16k")
+
+    assert [item.message for item in report.all_findings if item.code == "stray-word"] == [
+        "a backslash with a blank behind it does not continue the line: the command ends here"
+    ]
+
+
+def test_placeholders_are_no_secrets():
+    for value in ("hf_xxxx", "hf_...", "<token>", "$TOKEN", "your-token", "sk-xxxx", "xxx"):
+        assert "secret-in-plain-text" not in codes(check(f"HF_TOKEN='{value}' {PLAIN}"))
+
+
 def test_unknown_words_stay_where_something_else_must_change():
     server = check("vllm serve Qwen/Qwen3-8B --port $PORT --max-model-len 40000").servers[0]
 

@@ -140,6 +140,12 @@ def _model(
             found.append(finding("unknown-word", message, line=part.line, hint=hint))
             rest.append(part)
             continue
+        if not part.words[0].text.strip():
+            message = "a backslash with a blank behind it does not continue the line: the command ends here"
+            found.append(
+                finding("stray-word", message, line=part.line, hint="take out what stands behind the backslash")
+            )
+            continue
         message = f"{quote(part.words[0].text)} belongs to no flag"
         message += f", and the model is already {quote(word.text)}" if word else ""
         hint = "a switch takes no value; flag and value are two words"

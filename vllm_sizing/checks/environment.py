@@ -27,7 +27,7 @@ _SECRET_NAME = re.compile(r"TOKEN|API_?KEY|SECRET|PASSWORD|PASSWD|CREDENTIAL|ACC
 _NO_SECRET = re.compile(r"TOKENIZERS?_|_TOKENS|MAX_TOKEN|_PATH$|_FILE$|TOKENIZER", re.IGNORECASE)
 _SECRET = re.compile(r"hf_[A-Za-z0-9]{16,}|sk-[A-Za-z0-9_-]{16,}|-----BEGIN [A-Z ]*PRIVATE KEY")
 _PLACEHOLDER = re.compile(
-    r"|<.*>|hf_.|\$.*|(?:your|my|change|replace|insert|xxx|\.\.\.|todo|none|null|dummy|empty).*",
+    r"|<.*>|(?:hf_|sk-)?(?:x+|\.+|\*+)|\$.*|(?:your|my|change|replace|insert|xxx|\.\.\.|todo|none|null|dummy|empty).*",
     re.IGNORECASE,
 )
 # A release that surely does not read it any more, and what took its place: vLLM's envs.py of 0.11.2, 0.16 and 0.33.

@@ -65,8 +65,9 @@ def needs_of(plan: Plan, values: Mapping[str, Any], num_nodes: int) -> Needs | N
         if values.get(name) is not None:
             extra += [f"--{name.replace('_', '-')}", str(values[name])]
     args = attrs.evolve(plan.engine_args, extra_args=extra, trust_remote_code=None)
+    bare = attrs.evolve(plan, engine_args=args, decisions=(), findings=(), alternatives=())
     try:
-        wanted = deployment(attrs.evolve(plan, engine_args=args), "check", container=False)
+        wanted = deployment(bare, "check", container=False)
     except SizingError:
         return None
     gpus = ceil_div(plan.num_gpus, num_nodes)

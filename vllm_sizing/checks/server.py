@@ -4,6 +4,8 @@ One server of a file: its command read, its plan made, its place looked at.
 
 from __future__ import annotations
 
+import re
+import shlex
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import attrs
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     from vllm_sizing.specs.model import ModelSpec
     from vllm_sizing.specs.plan import Plan
 
+_VARIABLE = re.compile(r"\$[A-Za-z_@{]")
 _OLDEST = "0.8.0"  # whose flags are known
 # Kinds whose paths are paths of this machine; in the others they are the container's.
 _ON_THIS_MACHINE = ("command", "config")
@@ -134,6 +137,7 @@ def check_server(launch: Launch, wanted: Wanted) -> ServerCheck:
         waste=find_waste(answer, layout.given, layout.nodes) if answer else (),
         measured=measured,
         corrected=corrected,
+        corrected_text=_shell_text(corrected, launch),
     )
 
 
@@ -338,6 +342,18 @@ def _corrected(read: ReadCommand, answer: Plan | None) -> tuple[str, ...]:
         if other.model_name == answer.model.name and other.gpu_name == answer.gpu.name:
             words = _changed(words, answer, other.engine_args)
     return ("vllm", "serve", *words)
+
+
+def _shell_text(words: tuple[str, ...], launch: Launch) -> str:
+    """
+    The words for a shell; what the file leaves to a shell's variables is left to them.
+    """
+    variables = {word.text for word in launch.words if _VARIABLE.match(word.unknown)}
+    written = []
+    for word in words:
+        bare = word in variables and re.fullmatch(r"\$[A-Za-z_]\w*|\$\{[A-Za-z_]\w*\}", word)
+        written.append(word if bare else f'"{word}"' if word in variables and '"' not in word else shlex.quote(word))
+    return " ".join(written)
 
 
 def _changed(words: tuple[str, ...], answer: Plan, wanted: EngineArgs) -> tuple[str, ...]:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 import shlex
+from json import dumps
 from typing import TYPE_CHECKING, NamedTuple
 
 from vllm_sizing.catalog.arguments import parse_engine_args
 from vllm_sizing.catalog.check_rules import finding
 from vllm_sizing.catalog.flag_replacements import replace_flag, replace_value
-from vllm_sizing.catalog.flag_values import MANY
+from vllm_sizing.catalog.flag_values import MANY, read_json
 from vllm_sizing.catalog.flag_words import check_word, read_words
 from vllm_sizing.catalog.flags import flag_history
 from vllm_sizing.catalog.names import quote
@@ -75,7 +76,7 @@ def read_parts(words: Sequence[Word], table: FlagTable) -> list[Part]:
     >>> [(part.line, [found.code for found in part.findings], part.corrected) for part in parts]
     [(1, [], ('m',)), (2, ['removed-flag'], ())]
     """
-    separate, parts = _separated(words)
+    separate, parts = _separated([_on_one_line(word) for word in words])
     at = 0
     while at < len(separate):
         word = separate[at]
@@ -90,6 +91,21 @@ def read_parts(words: Sequence[Word], table: FlagTable) -> list[Part]:
         at += len(part.words) - 1
         parts.append(part)
     return parts
+
+
+def _on_one_line(word: Word) -> Word:
+    """
+    JSON that is written over several lines, as vLLM reads it.
+    """
+    if "\n" not in word.text or word.unknown:
+        return word
+    head, equals, text = word.text.partition("=") if word.text.startswith("--") else ("", "", word.text)
+    if not text.lstrip().startswith(("{", "[")):
+        return word
+    try:
+        return word._replace(text=head + equals + dumps(read_json(text)))
+    except (ValueError, RecursionError):
+        return word
 
 
 def _separated(words: Sequence[Word]) -> tuple[list[Word], list[Part]]:

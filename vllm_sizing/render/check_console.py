@@ -7,7 +7,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vllm_sizing.render import report
-from vllm_sizing.render.argv import to_shell
 from vllm_sizing.render.console import NARROWEST, SEVERITY, Page
 from vllm_sizing.render.report import Row, clean
 from vllm_sizing.units import format_gib
@@ -128,9 +127,9 @@ def _command(server: ServerCheck, *, ascii_only: bool) -> str:
     """
     As it should be; not wrapped and without frame, so that it can be copied.
     """
-    if not server.corrected:
+    if not server.corrected_text:
         return ""
-    text = clean(to_shell(server.corrected))
+    text = clean(server.corrected_text)
     if ascii_only and not text.isascii():
         text = "No command: ASCII cannot write it."
     return f"\n{text}\n"

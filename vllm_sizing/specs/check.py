@@ -109,6 +109,8 @@ class ServerCheck(Value):
         findings: By line.
 
         corrected: The command as it should be, one word each; empty if it cannot be known.
+
+        corrected_text: The same for a shell; variables that only the shell knows stay variables.
     """
 
     name: str
@@ -127,6 +129,7 @@ class ServerCheck(Value):
     waste: tuple[Waste, ...] = ()
     measured: tuple[Measured, ...] = ()
     corrected: tuple[str, ...] = ()
+    corrected_text: str = ""
 
     @property
     def fits(self) -> bool | None:
