@@ -17,9 +17,13 @@ from vllm_sizing.architectures.config import Config
 from vllm_sizing.architectures.registry import FAMILIES, TEXT_SECTIONS, base_architecture, default_serving
 from vllm_sizing.architectures.rough import model_from_params
 from vllm_sizing.errors import ConfigError, UnknownArchitectureError
+from vllm_sizing.specs.engine import EngineArgs
 from vllm_sizing.specs.model import ModelSpec
 
 __all__ = ["known_architectures", "model_from_config", "model_from_params"]
+
+
+_NO_SECTIONS = ("quantization_config", "compression_config")
 
 
 def known_architectures() -> tuple[str, ...]:
@@ -35,6 +39,7 @@ def model_from_config(
     name: str = "",
     hf_quant_config: Mapping[str, Any] | None = None,
     provenance: tuple[str, ...] = ("config.json",),
+    hf_overrides: Mapping[str, Any] | None = None,
 ) -> ModelSpec:
     """
     A model from its config.json, as plain data.
@@ -48,6 +53,8 @@ def model_from_config(
 
         provenance: Recorded on the model: where the facts came from.
 
+        hf_overrides: Values that replace those of the file, as ``--hf-overrides`` does.
+
     Raises:
         ConfigError: A value is missing, of the wrong type or out of range.
 
@@ -59,10 +66,31 @@ def model_from_config(
     210240
     """
     try:
-        return _model(Config(config), name, hf_quant_config, provenance)
+        if not hf_overrides:
+            return _model(Config(config), name, hf_quant_config, provenance)
+        model = _model(Config(_overridden(config, hf_overrides)), name, hf_quant_config, provenance)
+        return attrs.evolve(model, hf_overrides=EngineArgs(hf_overrides=hf_overrides).hf_overrides)
     except RecursionError:
         message = "config.json: sections are nested too deeply or contain themselves"
         raise ConfigError(message) from None
+
+
+def _overridden(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    A config with other values; sections are merged, everything else is replaced.
+
+    Source: vLLM 0.33 ``config/model.py:_apply_dict_overrides``.
+    """
+    merged = dict(config)
+    for key, value in overrides.items():
+        inner = config.get(key)
+        if not key.endswith("_config") or key in _NO_SECTIONS:
+            merged[key] = value
+        elif isinstance(inner, Mapping) and isinstance(value, Mapping):
+            merged[key] = _overridden(inner, value)
+        else:
+            merged[key] = value
+    return merged
 
 
 def _model(

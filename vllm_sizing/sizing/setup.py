@@ -26,7 +26,7 @@ from vllm_sizing.sizing.methods import check_method, expert_padding, online_sche
 from vllm_sizing.sizing.modalities import largest_item, skipped_towers, without_unserved
 from vllm_sizing.sizing.pooling import converted
 from vllm_sizing.sizing.weights import Loading
-from vllm_sizing.specs.engine import EngineArgs
+from vllm_sizing.specs.engine import EngineArgs, thaw
 from vllm_sizing.specs.gpu import GpuSpec
 from vllm_sizing.specs.model import CompressedMla, FullAttention, MlaAttention, ModelSpec, RecurrentState
 from vllm_sizing.specs.value import Value
@@ -87,6 +87,7 @@ def prepare(
         UnsupportedError: vLLM would refuse them.
     """
     check_modelled(args)
+    check_overrides(model, args)
     check_layout(model, layout, rules)
     model = converted(without_unserved(model, args), args)
     dtype = resolve_dtype(model, gpu, args)
@@ -229,6 +230,18 @@ def check_modelled(args: EngineArgs) -> None:
         if value and not (value == 1 and value is not True):
             message = f"{name} is {value!r}, which is not modelled; leave it unset"
             raise UnsupportedError(message, field=name, value=value)
+
+
+def check_overrides(model: ModelSpec, args: EngineArgs) -> None:
+    """
+    Refuse a model that was read with other values than vLLM would read it with.
+    """
+    if (args.hf_overrides or None) != model.hf_overrides:
+        message = (
+            f"hf_overrides is {thaw(args.hf_overrides)}, but the model was read with {thaw(model.hf_overrides)}; "
+            "give load_model and EngineArgs the same"
+        )
+        raise UnsupportedError(message, field="hf_overrides", value=args.hf_overrides)
 
 
 def check_layout(model: ModelSpec, layout: Layout, rules: Rules) -> None:

@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from os import PathLike
+from typing import Any
 
 import attrs
 
@@ -31,6 +33,7 @@ def load_model(
     *,
     revision: str | None = None,
     token: str | bool | None = None,
+    hf_overrides: Mapping[str, Any] | None = None,
     draft: str | None = None,
     draft_method: str | None = None,
 ) -> ModelSpec:
@@ -44,6 +47,8 @@ def load_model(
         revision: Branch, tag or commit; makes the Hub the source even for a catalog name.
 
         token: For the Hub; default: ``HF_TOKEN`` or the stored one.
+
+        hf_overrides: Values that replace those of config.json, as ``--hf-overrides`` does.
 
         draft: Reference of the draft that speculative_config names as ``model``.
 
@@ -63,6 +68,7 @@ def load_model(
             name=facts.name,
             hf_quant_config=facts.hf_quant_config,
             provenance=facts.provenance,
+            hf_overrides=hf_overrides,
         )
     except UnknownArchitectureError as refusal:
         if facts.headers is None:

@@ -5,7 +5,7 @@ Answers a `PlanRequest`: finds the GPU and the model that it names, and plans.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -101,12 +101,16 @@ def requested_model(request: PlanRequest) -> ModelSpec:
 
     from vllm_sizing.sizing.additions import draft_reference, speculation
     from vllm_sizing.sources.load import load_model
+    from vllm_sizing.specs.engine import thaw
 
-    draft = draft_reference(request.engine_args)
-    if draft is None:
-        return load_model(request.model, revision=request.revision)
-    method = speculation(request.engine_args).get("method")
-    return load_model(request.model, revision=request.revision, draft=draft, draft_method=method)
+    args = request.engine_args
+    facts: dict[str, Any] = {}
+    if args.hf_overrides:
+        facts["hf_overrides"] = thaw(args.hf_overrides)
+    draft = draft_reference(args)
+    if draft is not None:
+        facts |= {"draft": draft, "draft_method": speculation(args).get("method")}
+    return load_model(request.model, revision=request.revision, **facts)
 
 
 def _hardware(request: PlanRequest) -> Cluster:

@@ -427,6 +427,8 @@ class ModelSpec(Value):
 
         score: The head that ``--convert classify`` adds.
 
+        hf_overrides: Values that replaced those of config.json, as `EngineArgs` keeps them; None: none.
+
         num_parameters: Weights of the checkpoint that vLLM loads (buffers not counted).
 
         checkpoint_bytes: Of the safetensors files, where their headers were read.
@@ -458,6 +460,7 @@ class ModelSpec(Value):
     runner: str = "generate"
     convert: str = "none"
     score: tuple[WeightTensor, ...] = ()
+    hf_overrides: object = None
     encoders: tuple[Encoder, ...] = ()
     draft: Draft | None = None
     num_parameters: int = 0
