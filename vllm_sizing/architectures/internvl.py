@@ -7,6 +7,8 @@ Source: vLLM 0.33 ``model_executor/models/internvl.py``, ``intern_vit.py``, ``in
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 
 from vllm_sizing.architectures.blocks import Stack, finish
@@ -45,12 +47,12 @@ def build(checkpoint: Checkpoint) -> ModelSpec:
         return _build_hf(checkpoint)
     config, builder, kind = checkpoint.config, checkpoint.builder(), checkpoint.architecture
     stack = add_inner_model(builder, checkpoint, prefix="language_model.")
-    vision = config.needed_section("vision_config").over(_CHAT_VISION)
+    vision = _in_one_spelling(config.needed_section("vision_config"))
     ratio, skywork, nvlm = read_ratio(config), kind == "SkyworkR1VChatModel", kind == "NVLM_D"
     with open_tower(builder, "image" if skywork else "vision") as tower:
         vit = add_intern_vit(
             builder, tower, vision, "vision_model",
-            num_layers=_selected(config, vision.num_layers()), dummy_heads=_NVLM_DUMMY_HEADS if nvlm else 0,
+            num_layers=selected_layers(config, vision.num_layers()), dummy_heads=_NVLM_DUMMY_HEADS if nvlm else 0,
         )  # fmt: skip
         add_shuffled_mlp(
             tower, "mlp1", vit.hidden * ratio**2, stack.hidden,
@@ -66,7 +68,19 @@ def build(checkpoint: Checkpoint) -> ModelSpec:
     return finish(checkpoint, builder, stack)
 
 
-def _selected(config: Config, number: int) -> int:
+def _in_one_spelling(vision: Config) -> Config:
+    """
+    A vision section as InternViT reads it, also from transformers' own keys (Qianfan-OCR).
+    """
+    if not vision.has("attention_bias"):
+        return vision.over(_CHAT_VISION)
+    return vision.over(_HF_VISION).changed(
+        qkv_bias=vision.data.get("qkv_bias", vision.data.get("attention_bias")),
+        qk_normalization=vision.data.get("qk_normalization", vision.data.get("use_qk_norm")),
+    )
+
+
+def selected_layers(config: Config, number: int) -> int:
     """
     Layers up to the one whose output is taken.
     """
@@ -91,32 +105,50 @@ def add_intern_vit(
     builder: Builder, tower: Builder, vision: Config, name: str, *, num_layers: int, dummy_heads: int = 0
 ) -> Vit:
     """
-    InternViT; attention is whole on every rank where its heads do not divide.
+    InternViT: patches, positions and layers.
 
     Args:
         dummy_heads: Added so that they divide.
     """
     vit = read_vit(vision)
-    hidden, layers = vit.hidden, tuple(range(num_layers))
-    side, _ = add_patches(tower, f"{name}.embeddings.patch_embedding", vision.changed(num_channels=3), hidden)
-    tower.parameter(f"{name}.embeddings.class_embedding", hidden)
-    tower.parameter(f"{name}.embeddings.position_embedding", side**2 + 1, hidden)
-    layer = f"{name}.encoder.layers.*"
-    heads = vit.num_heads + dummy_heads
+    side, _ = add_patches(tower, f"{name}.embeddings.patch_embedding", vision.changed(num_channels=3), vit.hidden)
+    tower.parameter(f"{name}.embeddings.class_embedding", vit.hidden)
+    tower.parameter(f"{name}.embeddings.position_embedding", side**2 + 1, vit.hidden)
+    add_intern_layers(
+        builder, tower, vision, attrs.evolve(vit, num_layers=num_layers), f"{name}.encoder.layers.*",
+        dummy_heads=dummy_heads,
+    )  # fmt: skip
+    return attrs.evolve(vit, positions=side**2 + 1)
+
+
+def add_intern_layers(
+    builder: Builder,
+    tower: Builder,
+    vision: Config,
+    vit: Vit,
+    layer: str,
+    *,
+    dummy_heads: int = 0,
+    quantized: bool = True,
+) -> None:
+    """
+    InternViT's layers; attention is whole on every rank where its heads do not divide.
+    """
+    hidden, layers, heads = vit.hidden, tuple(range(vit.num_layers)), vit.num_heads + dummy_heads
     width = heads * vit.head_size
+    common: dict[str, Any] = {"layers": layers, "quantized": quantized}
     with open_tower(builder, tower.tower, heads=heads) as attention:
         attention.linear(
             f"{layer}.attn.qkv", hidden, (Part(width, heads),) * 3,
-            layers=layers, bias=vision.flag("qkv_bias", default=False), fused=("qkv",),
+            bias=vision.flag("qkv_bias", default=False), fused=("qkv",), **common,
         )  # fmt: skip
-        attention.linear(f"{layer}.attn.proj", width, hidden, shard=ROW, layers=layers, bias=True)
+        attention.linear(f"{layer}.attn.proj", width, hidden, shard=ROW, bias=True, **common)
     if vision.flag("qk_normalization", default=False):
         for norm in ("q_norm", "k_norm"):
             tower.norm(f"{layer}.attn.{norm}", width, layers=layers)
-    tower.linear(f"{layer}.mlp.fc1", hidden, vit.intermediate, layers=layers, bias=True)
-    tower.linear(f"{layer}.mlp.fc2", vit.intermediate, hidden, shard=ROW, layers=layers, bias=True)
+    tower.linear(f"{layer}.mlp.fc1", hidden, vit.intermediate, bias=True, **common)
+    tower.linear(f"{layer}.mlp.fc2", vit.intermediate, hidden, shard=ROW, bias=True, **common)
     _add_layer_ends(tower, layer, vision, hidden, layers, norms=("norm1", "norm2"), scales=("ls1", "ls2"))
-    return attrs.evolve(vit, positions=side**2 + 1)
 
 
 def _add_layer_ends(

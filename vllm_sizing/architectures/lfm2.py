@@ -54,6 +54,8 @@ def add_language_model(builder: Builder, text: Config, *, architecture: str, pre
     builder.traits |= {"tied_embeddings", "lora_tied_head"}
     builder.norm(f"{prefix}model.embedding_norm", hidden, stage="last")
     add_self_attention(builder, f"{layer}.self_attn", stack, layers=attending, output="out_proj")
+    # vLLM's attention of LFM2 is not handed the quant_config.
+    builder.tensors = [tensor for tensor in builder.tensors if not tensor.name.endswith(".attn.kv_scales")]
     for norm in ("q_layernorm", "k_layernorm"):
         builder.norm(f"{layer}.self_attn.{norm}", stack.attention.head_size, layers=attending)
     if attending:

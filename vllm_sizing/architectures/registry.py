@@ -50,6 +50,7 @@ _MODULES = {
         "IQuestLoopCoderForCausalLM", "Plamo3ForCausalLM", "Rnj1ForCausalLM",
         "TeleChat2ForCausalLM", "TeleFLMForCausalLM",
     ),
+    "eagle": ("Eagle2_5_VLForConditionalGeneration",),
     "embedding_gemma2": ("EmbeddingGemma2Model",),
     "ernie_vision": ("Ernie4_5_VLMoeForConditionalGeneration",),
     "ernie_moe": ("Ernie4_5_MoeForCausalLM",),
@@ -87,7 +88,7 @@ _MODULES = {
     "inkling": ("InklingForCausalLM", "InklingForConditionalGeneration"),
     "internvl": (
         "H2OVLChatModel", "InternS1ForConditionalGeneration", "InternVLChatModel", "InternVLForConditionalGeneration",
-        "NVLM_D", "SkyworkR1VChatModel",
+        "NVLM_D", "QianfanOCRForConditionalGeneration", "SkyworkR1VChatModel",
     ),
     "jamba": ("JambaForCausalLM",),
     "lfm2": ("Lfm2ForCausalLM", "Lfm2MoeForCausalLM"),
@@ -110,8 +111,13 @@ _MODULES = {
         "ColBERTModernBertModel", "ColModernVBertForRetrieval", "ModernBertForSequenceClassification",
         "ModernBertForTokenClassification", "ModernBertModel", "ModernVBertModel",
     ),
+    "molmo2": ("Molmo2ForConditionalGeneration",),
     "muse_glimmer": ("MuseGlimmerForConditionalGeneration",),
     "nemotron_h": ("NemotronHForCausalLM", "NemotronHPuzzleForCausalLM"),
+    "nemotron_vl": (
+        "NemotronH_Nano_Omni_Reasoning_V3", "NemotronH_Nano_VL_V2", "NemotronH_Omni_Reasoning_V3",
+        "NemotronH_Super_Omni_Reasoning_V3",
+    ),
     "navit": (
         "DotsOCRForCausalLM", "KeyeForConditionalGeneration", "KeyeVL1_5ForConditionalGeneration",
         "PaddleOCRVLForConditionalGeneration",
@@ -145,6 +151,7 @@ _MODULES = {
         "Qwen3NextForCausalLM", "Qwen3_5ForCausalLM", "Qwen3_5ForConditionalGeneration", "Qwen3_5MoeForCausalLM",
         "Qwen3_5MoeForConditionalGeneration",
     ),
+    "siglip2_models": ("Lfm2VlForConditionalGeneration", "Phi4ForCausalLMV"),
     "speech": ("GlmAsrForConditionalGeneration", "MossTranscribeDiarizeForConditionalGeneration"),
     "whisper": ("WhisperForConditionalGeneration",),
     "step3_text": ("Step3TextForCausalLM",),

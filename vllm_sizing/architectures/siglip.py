@@ -17,6 +17,7 @@ _SIGLIP = {
     "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12,
     "image_size": 224, "patch_size": 16,
 }  # fmt: skip
+_SIGLIP2 = {**_SIGLIP, "num_patches": 256}
 _CLIP = {**_SIGLIP, "patch_size": 32}
 QUANTIZED_MULTIPLE = 64  # siglip.py:SiglipMLP leaves other widths as they are.
 
@@ -57,6 +58,30 @@ def add_siglip(
     if head:
         _add_head(tower, f"{name}.head", hidden, inner, quantized=quantized and whole)
     return attrs.evolve(vit, positions=side**2)
+
+
+def add_siglip2(
+    tower: Builder, vision: Config, name: str = "vision_tower.vision_model", *, num_layers: int | None = None
+) -> Vit:
+    """
+    SigLIP 2 for images of any shape: patches are rows of numbers, positions are interpolated.
+
+    Source: vLLM 0.33 ``model_executor/models/lfm2_siglip2.py``.
+    """
+    vision = vision.over(_SIGLIP2)
+    vit = read_vit(vision)
+    pixels = (
+        vision.integer("num_channels", default=3, maximum=2**10) * vision.required("patch_size", maximum=2**12) ** 2
+    )
+    positions = vision.required("num_patches", maximum=2**24)
+    tower.parameter(f"{name}.embeddings.patch_embedding.weight", vit.hidden, pixels)
+    tower.parameter(f"{name}.embeddings.patch_embedding.bias", vit.hidden)
+    tower.parameter(f"{name}.embeddings.position_embedding.weight", positions, vit.hidden)
+    built = vit.num_layers if num_layers is None else num_layers
+    add_vit_layers(tower, f"{name}.encoder.layers.*", vit, num_layers=built)
+    if built == vit.num_layers:
+        tower.norm(f"{name}.post_layernorm", vit.hidden, bias=True)
+    return attrs.evolve(vit, positions=positions)
 
 
 def add_clip(
