@@ -41,6 +41,7 @@ def test_a_good_service_has_remarks_only():
 @pytest.mark.parametrize(
     ("before", "after", "code", "line"),
     [
+        ("stop_grace_period:", "stop_grace_periods:", "unknown-key", 9),
         ("name: qwen", "version: '3.8'", "obsolete-key", 1),
         (", VLLM_API_KEY: ", "", "wide-open", 7),
         ("HF_TOKEN: ,", "HF_TOKEN: abc123,", "secret-in-plain-text", 6),

@@ -124,6 +124,7 @@ evaluated-twice error A shell reads the argument once more and changes it.
 cache-lost info Every new container downloads the weights again.
 privileged warning The container has rights that a server does not need.
 dead-metric warning The metric does not exist in vLLM any more.
+unknown-key error The key does not exist there.
 obsolete-key info The key means nothing any more.
 conflicting-keys error Of these keys only one may be given.
 

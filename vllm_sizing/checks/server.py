@@ -25,6 +25,7 @@ from vllm_sizing.checks.environment import (
     image_version,
     without_secrets,
 )
+from vllm_sizing.checks.keys import about_keys
 from vllm_sizing.checks.kubernetes import about_pod, pre_stop_s
 from vllm_sizing.checks.needs import needs_of
 from vllm_sizing.checks.place import about_gpus, about_shared_memory, about_stopping
@@ -91,6 +92,7 @@ def check_server(launch: Launch, wanted: Wanted) -> ServerCheck:
     version, version_source, found = _version(launch, wanted)
     table = flag_table(version)
     found += launch.findings
+    found += about_keys(launch)
     found += [*about_image(launch, table.release), *about_environment(launch, table.release), *about_words(launch)]
     launch = without_secrets(launch)
     read = read_command(launch, table)

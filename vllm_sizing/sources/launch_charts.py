@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from vllm_sizing.sources.gpu_labels import one_gpu
 from vllm_sizing.sources.launch import Launch, Variable, Word, finding
-from vllm_sizing.sources.launch_command import parse_commands
+from vllm_sizing.sources.launch_command import find_program, parse_commands
 from vllm_sizing.sources.launch_kubernetes import find_gpu_label, find_gpus, find_shm, parse_environment
 from vllm_sizing.sources.shell_text import parse_script
 from vllm_sizing.sources.yaml_nodes import parse_nodes
@@ -192,6 +192,35 @@ def parse_llm_d(document: Node) -> list[Launch]:
             launch = _launch("helm", document, part, container, words, container.string("image"))
             launches.append(launch._replace(name=f"{role}/{container.string('name')}"))
     return launches
+
+
+def parse_chart(document: Node) -> list[Launch]:
+    """
+    Values of vLLM's own chart: the whole command stands beside the image.
+    """
+    called = [Word(item.text, item.line) for item in document.words("image", "command")]
+    served = find_program([word.text for word in called])
+    image = document.get("image")
+    if served is None or image is None:
+        return []
+    tag = image.get("tag")
+    gpus = find_gpus(document)
+    models = {item.text for item in document.words("gpuModels")}
+    return [
+        Launch(
+            "helm",
+            "vllm",
+            image.line,
+            tuple(called[served[0] :]),
+            served[1],
+            image=image.string("repository") + (f":{tag.text}" if tag is not None else ""),
+            image_line=(tag or image).line,
+            num_gpus=gpus.number() if gpus is not None else None,
+            gpu_line=(gpus or image).line,
+            gpu=one_gpu(models),
+            document=document,
+        )
+    ]
 
 
 def parse_skypilot(document: Node) -> list[Launch]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vllm_sizing.sources.yaml_nodes import Node
+    from vllm_sizing.specs.check import CheckFinding
 
 _REFERENCE = re.compile(r"\$(\$?)\(([A-Za-z_][A-Za-z0-9_.-]*)\)")
 GPU_RESOURCES = ("nvidia.com/gpu", "amd.com/gpu")
@@ -27,6 +28,7 @@ _GPU_LABELS = (
     "amd.com/gpu.product-name",
     "accelerator",
 )
+_NUMBER = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?|0o[0-7]+|0x[0-9a-fA-F]+")
 _GRACE_S = 30.0  # of Kubernetes
 
 
@@ -132,18 +134,19 @@ def _launch(container: Node, pod: _Pod, document: Node) -> Launch | None:
         document=document,
         wrapped=wrapped,
         entrypoint=container.get("command") is None,
-        findings=tuple(
-            finding(
-                "number-in-args",
-                f"{item.text} is a number or a truth value to Kubernetes, which takes text only",
-                line=item.line,
-                hint=f'write "{item.text}"',
-            )
-            for key in ("command", "args")
-            for item in container.words(key)
-            if not isinstance(item.value, str)
-        ),
+        findings=tuple(_numbers(container)),
     )
+
+
+def _numbers(container: Node) -> Iterator[CheckFinding]:
+    """
+    Arguments and values of variables that are no text to Go's reader of YAML, which Kubernetes uses.
+    """
+    values = [value for entry in container.items("env") if (value := entry.get("value")) is not None]
+    for item in (*container.words("command"), *container.words("args"), *values):
+        if (not isinstance(item.value, str) and item.value is not None) or (item.bare and _NUMBER.fullmatch(item.text)):
+            message = f"{item.text} is a number or a truth value to Kubernetes, which takes text only"
+            yield finding("number-in-args", message, line=item.line, hint=f'write "{item.text}"')
 
 
 def _word(item: Node, known: dict[str, str]) -> Word:

@@ -147,6 +147,8 @@ def _of_document(document: Node) -> tuple[str, list[Launch]]:
         return "helm", launch_charts.parse_production_stack(document)
     if "modelArtifacts" in keys:
         return "helm", launch_charts.parse_llm_d(document)
+    if "image" in keys and document.words("image", "command"):
+        return "helm", launch_charts.parse_chart(document)
     if "run" in keys and "resources" in keys:
         return "skypilot", launch_charts.parse_skypilot(document)
     from vllm_sizing.catalog.flags import flag_history

@@ -34,6 +34,8 @@ class Node(NamedTuple):
         keys: Of a mapping, the line of each key.
 
         first_line: Where the text of a scalar begins: below its line, if it is a block.
+
+        bare: A scalar without quotes, which other readers may take for something else.
     """
 
     value: Any
@@ -41,6 +43,7 @@ class Node(NamedTuple):
     text: str = ""
     keys: tuple[tuple[str, int], ...] = ()
     first_line: int = 0
+    bare: bool = False
 
     def get(self, *path: str | int) -> Node | None:
         """
@@ -199,8 +202,9 @@ class _Reader:
             return self._mapping(node, line, inside)
         if isinstance(node, yaml.SequenceNode):
             return Node([self.node(item, inside) for item in node.value], line)
-        below = line + 1 if getattr(node, "style", None) in ("|", ">") else line
-        return Node(self._scalar(node), line, str(node.value), first_line=below)
+        style = getattr(node, "style", None)
+        below = line + 1 if style in ("|", ">") else line
+        return Node(self._scalar(node), line, str(node.value), first_line=below, bare=style is None)
 
     def _scalar(self, node: yaml.Node) -> Any:
         if not node.tag.startswith("tag:yaml.org,2002:"):
