@@ -1,8 +1,9 @@
 """
-Encoders that take images as they are and turn their own frequencies: dots.ocr, Keye-VL, PaddleOCR-VL.
+Encoders that take images as they are and make their own frequencies.
 
-Source: vLLM 0.33 ``model_executor/models/dots_ocr.py``, ``keye.py``, ``keye_vl1_5.py``, ``paddleocr_vl.py``;
-defaults from transformers 5.20 and vLLM's ``configs/dotsocr.py``.
+dots.ocr, Keye-VL, LLaVA-OneVision 2 and PaddleOCR-VL.
+Source: vLLM 0.33 ``model_executor/models/dots_ocr.py``, ``keye.py``, ``keye_vl1_5.py``, ``llava_onevision2.py``,
+``paddleocr_vl.py``; defaults from transformers 5.20 and vLLM's ``configs/dotsocr.py``.
 """
 
 from __future__ import annotations
@@ -22,6 +23,11 @@ from vllm_sizing.architectures.towers import Vit, add_encoder, add_vit_layers, o
 from vllm_sizing.specs.model import REPLICATED, ROW, ModelSpec
 
 _PREFIXES = (("lm_head.", "language_model.lm_head."), ("model.", "language_model.model."))
+_ONEVISION_PREFIXES = (
+    ("model.language_model.", "language_model.model."),
+    ("model.visual.", "visual."),
+    *_PREFIXES,
+)
 _DOTS: dict[str, Any] = {
     "embed_dim": 1536, "hidden_size": 1536, "intermediate_size": 4224, "num_hidden_layers": 42,
     "num_attention_heads": 12, "num_channels": 3, "patch_size": 14, "spatial_merge_size": 2,
@@ -38,6 +44,7 @@ _PADDLE_TEXT: dict[str, Any] = {
 _PACKED_POSITIONS = 32_768  # keye.py:KeyeVisionEmbeddings.packing_position_embedding
 # Largest image that the processors of the released checkpoints let through: preprocessor_config.json, max_pixels.
 _DOTS_PIXELS, _KEYE_PIXELS, _PADDLE_PIXELS = 11_289_600, 1_003_520, 2_822_400
+_ONEVISION_SIDE, _ONEVISION_FRAMES = 1800, 14  # What profiling shows, whatever the processor allows.
 _MERGE = 2  # The projectors always join two by two.
 
 
@@ -49,6 +56,8 @@ def build(checkpoint: Checkpoint) -> ModelSpec:
         return _build_dots(checkpoint)
     if checkpoint.architecture == "PaddleOCRVLForConditionalGeneration":
         return _build_paddle(checkpoint)
+    if checkpoint.architecture == "LlavaOnevision2ForConditionalGeneration":
+        return _build_onevision(checkpoint)
     return _build_keye(checkpoint)
 
 
@@ -124,6 +133,33 @@ def _build_keye(checkpoint: Checkpoint) -> ModelSpec:
     for modality in ("image", "video"):  # No frame of a video is left beside the images that may come before it.
         _add_image(builder, vision, vit, stack.hidden, _KEYE_PIXELS, modality)
     builder.traits.add("no_encoder_data")
+    return finish(checkpoint, builder, stack)
+
+
+def _build_onevision(checkpoint: Checkpoint) -> ModelSpec:
+    """
+    LLaVA-OneVision 2, whose encoder has positions in time too and is never quantized.
+    """
+    builder = checkpoint.builder(prefixes=_ONEVISION_PREFIXES)
+    stack = add_inner_model(builder, checkpoint, prefix="language_model.", architecture="Qwen3ForCausalLM", tied=False)
+    vision = checkpoint.config.section("vision_config") or Config({}, "vision_config")
+    vit, patch = read_vit(vision), square(vision, "patch_size")
+    merge = vision.required("spatial_merge_size", maximum=2**8)
+    with open_tower(builder, data_parallel=False) as tower:
+        channels = vision.integer("num_channels", default=3, maximum=2**10)
+        tower.parameter("visual.embeddings.patch_embedding.weight", vit.hidden, channels, patch, patch)
+        tower.norm("visual.layernorm_pre", vit.hidden, bias=True)
+        # Time, rows and columns together have half a head.
+        tower.parameter("visual.rotary_pos_emb.inv_freq", max(1, vit.head_size // 2), dtype="float32", role="buffer")
+        add_vit_layers(tower, "visual.encoder.layers.*", vit, qkv="qkv", fused=(), output="proj", quantized=False)
+        add_merger(
+            tower, "visual.merger", vit.hidden, merge, stack.hidden,
+            norm="ln_q", up="mlp.0", down="mlp.2", quantized=False,
+        )  # fmt: skip
+    image = max(1, round(_ONEVISION_SIDE / (patch * merge))) ** 2
+    for modality, tokens, step in (("image", image, 0), ("video", image * _ONEVISION_FRAMES, image)):
+        add_encoder(builder, modality, vit, stack.hidden, tokens=tokens, positions=tokens * merge**2, step=step)
+    builder.traits |= {"no_lora", "no_encoder_data"}
     return finish(checkpoint, builder, stack)
 
 

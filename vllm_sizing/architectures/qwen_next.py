@@ -41,6 +41,7 @@ _DEFAULTS = {
     "Qwen3_5MoeForCausalLM": {**_COMMON, "num_key_value_heads": 2, "num_experts": 256, "num_experts_per_tok": 8},
 }
 _TEXT_CLASS = {
+    "InternS2PreviewForConditionalGeneration": "Qwen3_5MoeForCausalLM",
     "Qwen3_5ForConditionalGeneration": "Qwen3_5ForCausalLM",
     "Qwen3_5MoeForConditionalGeneration": "Qwen3_5MoeForCausalLM",
 }

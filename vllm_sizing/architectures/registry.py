@@ -120,7 +120,7 @@ _MODULES = {
     ),
     "navit": (
         "DotsOCRForCausalLM", "KeyeForConditionalGeneration", "KeyeVL1_5ForConditionalGeneration",
-        "PaddleOCRVLForConditionalGeneration",
+        "LlavaOnevision2ForConditionalGeneration", "PaddleOCRVLForConditionalGeneration",
     ),
     "pooling": (
         "GPT2ForSequenceClassification", "InternLM2ForRewardModel",
@@ -148,8 +148,8 @@ _MODULES = {
     ),
     "qwen_moe": ("Qwen2MoeForCausalLM", "Qwen3MoeForCausalLM"),
     "qwen_next": (
-        "Qwen3NextForCausalLM", "Qwen3_5ForCausalLM", "Qwen3_5ForConditionalGeneration", "Qwen3_5MoeForCausalLM",
-        "Qwen3_5MoeForConditionalGeneration",
+        "InternS2PreviewForConditionalGeneration", "Qwen3NextForCausalLM", "Qwen3_5ForCausalLM",
+        "Qwen3_5ForConditionalGeneration", "Qwen3_5MoeForCausalLM", "Qwen3_5MoeForConditionalGeneration",
     ),
     "siglip2_models": ("Lfm2VlForConditionalGeneration", "Phi4ForCausalLMV"),
     "speech": ("GlmAsrForConditionalGeneration", "MossTranscribeDiarizeForConditionalGeneration"),
