@@ -121,10 +121,15 @@ def test_throughput_targets_and_rank(run):
     assert ranked["rank"] == "usd_per_million_tokens"
 
 
-def test_a_rate_is_not_tried_with_many_loads(run):
-    lines = run(*SMALL, "--request-rate", "0.5", "--json-lines").stdout.splitlines()
+def test_a_rate_is_kept_up_with(run):
+    result = json.loads(run(*SMALL, "--request-rate", "4", "--json").stdout)
 
-    assert {json.loads(line)["plan"]["workload"]["concurrency"] for line in lines} == {1}
+    assert result["rank"] == "usd_per_hour"
+    assert result["best"]
+    assert not any(offer["plan"]["performance"]["overloaded"] for offer in result["best"])
+    hopeless = run(*SMALL, "--request-rate", "9999")
+    assert hopeless.exit_code == 3
+    assert "requests is" in hopeless.stdout
 
 
 def test_a_profile_is_the_base_and_lists_win(run):

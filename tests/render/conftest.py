@@ -12,7 +12,7 @@ from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 
 from tests.render.samples import PLANS
 from vllm_sizing.sizing import curves
-from vllm_sizing.specs.plan import Estimate
+from vllm_sizing.specs.plan import Estimate, LoadPoint
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -55,7 +55,7 @@ def _curves_by_hand(monkeypatch):
     The samples are made by hand, and so are their curves: golden files change with the renderer alone.
     """
     monkeypatch.setattr(curves, "capacity_curve", capacity_by_hand)
-    monkeypatch.setattr(curves, "load_curve", load_by_hand)
+    monkeypatch.setattr(curves, "load_points", load_by_hand)
 
 
 def capacity_by_hand(plan):
@@ -80,5 +80,5 @@ def load_by_hand(plan):
             tpot_ms=grown(speed.tpot_ms, factor),
             output_tokens_per_s=grown(speed.output_tokens_per_s, load / plan.workload.concurrency / factor),
         )
-        points.append(curves.Load(load, speed))
+        points.append(LoadPoint(load, speed))
     return tuple(points)

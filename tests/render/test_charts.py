@@ -108,11 +108,11 @@ def test_a_limit_far_above_is_only_told():
     assert "the limit is 1e+06 ms" in tpot.svg
 
 
-def test_an_open_loop_has_no_point_among_closed_ones():
+def test_the_point_of_an_open_loop_is_what_its_rate_comes_to():
     plan = samples.fits()
     plan = attrs.evolve(plan, workload=attrs.evolve(plan.workload, request_rate=2.0))
 
-    assert all('class="mark"' not in figure.svg for figure in charts.load(plan))
+    assert all("2 per s: " in figure.svg for figure in charts.load(plan))
 
 
 def test_a_workload_that_is_too_long_is_no_point():

@@ -69,7 +69,7 @@ def _space(values: dict[str, Any]) -> SearchSpace:
     prices, rank = dict(values.pop("price")), values.pop("rank")
     least, checkpoints = values.pop("target_tokens_per_s"), values.pop("checkpoints")
     request = gather({**values, "gpu": None, "num_gpus": None})
-    if request.workload.request_rate is None and values["profile"] is None:
+    if values["profile"] is None and request.workload.request_rate is None:
         tried.setdefault("concurrency", LOADS)
     # A list given here wins over the one value of a profile.
     open_again: dict[str, Any] = {name: None for name in tried if name in EngineArgs.__annotations__}

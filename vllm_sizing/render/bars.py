@@ -29,10 +29,11 @@ def by_load(plan: Plan, glyph: str) -> list[Row]:
     """
     Throughput by requests at once, as a bar, and what a request feels of it.
     """
-    points = curves.load_curve(plan)
+    points = curves.load_points(plan)
     most = max((point.performance.output_tokens_per_s.mid for point in points), default=1.0)
     rows = []
-    for load, speed in points:
+    for point in points:
+        load, speed = point.concurrency, point.performance
         rate = speed.output_tokens_per_s.mid
         bar = (glyph * max(1, round(LONGEST * rate / most))).ljust(LONGEST)
         felt = f"{figure(speed.tpot_ms.mid)} ms each, first {figure(speed.ttft_ms.mid)}"

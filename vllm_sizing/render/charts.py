@@ -16,8 +16,7 @@ from vllm_sizing.sizing import curves
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from vllm_sizing.sizing.curves import Load
-    from vllm_sizing.specs.plan import Estimate, Performance, Plan
+    from vllm_sizing.specs.plan import Estimate, LoadPoint, Performance, Plan
     from vllm_sizing.specs.search import Offer
 
 # Fill and text of each part of the memory; told apart also by people who see no red or no green, and named beside the
@@ -106,10 +105,12 @@ def load(plan: Plan) -> list[Figure]:
     """
     Time to first token, time per token and throughput over requests in flight, with the targets.
     """
-    points, speed, target = curves.load_curve(plan), plan.performance, plan.workload.target
+    points, speed, target = curves.load_points(plan), plan.performance, plan.workload.target
     if len(points) < 2 or speed is None:
         return []
-    chosen = plan.workload.concurrency if plan.workload.request_rate is None else None
+    rate = plan.workload.request_rate
+    words = f"{plan.workload.concurrency:,} at once" if rate is None else f"{rate:g} per s"
+    chosen = (speed.in_flight, words)
     return [
         _load("Time to first token, ms", "ms", points, lambda one: one.ttft_ms, chosen, speed, target.ttft_ms),
         _load("Time per output token, ms", "ms", points, lambda one: one.tpot_ms, chosen, speed, target.tpot_ms),
@@ -122,9 +123,9 @@ def load(plan: Plan) -> list[Figure]:
 def _load(
     caption: str,
     unit: str,
-    points: Sequence[Load],
+    points: Sequence[LoadPoint],
     read: Callable[[Performance], Estimate],
-    chosen: int | None,
+    chosen: tuple[float, str],
     speed: Performance,
     limit: float | None = None,
 ) -> Figure:
@@ -133,9 +134,7 @@ def _load(
     # The interval may go beyond the frame where the load is beyond what is sensible.
     limits = [svg.Limit(limit, f"at most {limit:,g} {unit}")] if limit is not None and limit < _FAR * highest else []
     y = svg.linear_axis(unit, max(highest, *(one.value for one in limits)) if limits else highest)
-    marks = []
-    if chosen is not None:
-        marks.append(svg.Mark(chosen, read(speed).mid, f"{chosen:,} at once: {figure(read(speed).mid)}"))
+    at_work, words = chosen
     first, last = values[0], values[-1]
     drawn = svg.chart(
         title=f"{caption}, over requests at once",
@@ -145,7 +144,7 @@ def _load(
         y=y,
         line=[(at, value.mid) for at, value in values],
         band=[(at, value.low, value.high) for at, value in values],
-        marks=marks,
+        marks=[svg.Mark(at_work, read(speed).mid, f"{words}: {figure(read(speed).mid)}")],
         limits=limits,
     )
     rows = tuple((f"{at:,}", figure(value.mid), f"{figure(value.low)} to {figure(value.high)}") for at, value in values)

@@ -1,7 +1,7 @@
 """
 The planned server under other workloads: how much it holds by length, how fast it is by load.
 
-Each point is a plan of its own with the same flags, so a curve agrees with the plan that it belongs to.
+Each point is planned with the same flags, so a curve agrees with the plan that it belongs to.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from typing import NamedTuple
 from vllm_sizing.errors import SizingError
 from vllm_sizing.sizing.decisions import decide
 from vllm_sizing.sizing.defaults import parse_version, rules_for
-from vllm_sizing.specs.plan import Performance, Plan
+from vllm_sizing.sizing.load_curve import load_curve
+from vllm_sizing.specs.plan import LoadPoint, Plan
 from vllm_sizing.specs.workload import Workload
 
 SHORTEST = 256  # Tokens: where the curve over lengths begins.
@@ -24,15 +25,6 @@ class Capacity(NamedTuple):
 
     tokens: int
     num_requests: int
-
-
-class Load(NamedTuple):
-    """
-    What the server does with so many requests in flight.
-    """
-
-    concurrency: int
-    performance: Performance
 
 
 def capacity_curve(plan: Plan) -> tuple[Capacity, ...]:
@@ -57,7 +49,7 @@ def capacity_curve(plan: Plan) -> tuple[Capacity, ...]:
     return tuple(points)
 
 
-def load_curve(plan: Plan) -> tuple[Load, ...]:
+def load_points(plan: Plan) -> tuple[LoadPoint, ...]:
     """
     Speed by requests at once, in doublings and at the workload's own; empty where it does not fit or no speed is known.
 
@@ -65,21 +57,21 @@ def load_curve(plan: Plan) -> tuple[Load, ...]:
 
     >>> import vllm_sizing as vs
     >>> plan = vs.plan(vs.load_model("Qwen/Qwen3-8B"), vs.find_gpu("h100-sxm"), vs.Workload(concurrency=24))
-    >>> [load.concurrency for load in load_curve(plan)]
+    >>> [point.concurrency for point in load_points(plan)]
     [1, 2, 4, 8, 16, 24, 32, 64, 128]
     """
     if plan.performance is None or not plan.fits:
         return ()
-    wanted = plan.workload.concurrency
+    wanted = max(1, round(plan.performance.in_flight))
     admitted = 2 * (plan.engine_args.max_num_seqs or 1) * (plan.engine_args.data_parallel_size or 1)
     most = min(max(4 * wanted, 64), max(admitted, 2 * wanted))
-    loads = {2**power for power in range(most.bit_length() + 1) if 2**power < 2 * most} | {wanted}
-    points = []
-    for load in sorted(loads):
-        other = _again(plan, plan.workload.replaced(concurrency=load, request_rate=None))
-        if other is not None and other.performance is not None:
-            points.append(Load(load, other.performance))
-    return tuple(points)
+    loads = {2**power for power in range(most.bit_length() + 1) if 2**power < 2 * most}
+    if plan.workload.request_rate is None:
+        loads.add(wanted)
+    try:
+        return load_curve(plan, sorted(loads))
+    except SizingError:
+        return ()
 
 
 def _again(plan: Plan, workload: Workload) -> Plan | None:
@@ -96,6 +88,7 @@ def _again(plan: Plan, workload: Workload) -> Plan | None:
             rules=rules_for(parse_version(plan.vllm_version)),
             vllm_version=plan.vllm_version,
             propose=False,
+            find_loads=False,
         )
     except SizingError:
         return None

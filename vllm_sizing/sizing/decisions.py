@@ -66,12 +66,15 @@ def decide(
     vllm_version: str,
     siblings: tuple[ModelSpec, ...] = (),
     propose: bool = True,
+    find_loads: bool = True,
 ) -> Plan:
     """
     The plan for a question.
 
     Args:
         propose: Look for alternatives if it does not fit.
+
+        find_loads: Look for the highest loads that keep the targets, which takes twice as long as the rest.
     """
     question = Question(
         model=model, cluster=cluster, workload=workload, args=args, policy=policy, rules=rules
@@ -92,7 +95,7 @@ def decide(
         shortfall_bytes=evaluation.shortfall_bytes,
         memory=evaluation.numbers.memory,
         kv_cache=evaluation.kv_cache,
-        performance=_with_targets(best, question),
+        performance=_with_targets(best, question) if find_loads else best.performance,
         decisions=explain(best, considered, question, completed),
         findings=collect_findings(best, question, vllm_version),
         alternatives=() if evaluation.fits or not propose else _alternatives(best, question, siblings),

@@ -61,18 +61,23 @@ class CacheLayout(Value):
         groups: Each claims its own blocks from one pool.
 
         bytes_per_block: Of each pipeline stage.
+
+        alike: One of the groups that take equally many blocks, and how many there are.
     """
 
     block_size: int
     groups: tuple[Group, ...]
     bytes_per_block: tuple[int, ...]
     decode_context: int = 1
+    alike: tuple[tuple[Group, int], ...] = attrs.field(
+        init=False, default=attrs.Factory(lambda self: _alike(self.groups), takes_self=True)
+    )
 
     def blocks_per_request(self, num_tokens: int, in_flight: int) -> int:
         """
         Blocks that one request of so many tokens takes from the pool.
         """
-        return sum(self.group_blocks(group, num_tokens, in_flight) for group in self.groups)
+        return sum([self.group_blocks(group, num_tokens, in_flight) * number for group, number in self.alike])
 
     def group_blocks(self, group: Group, num_tokens: int, in_flight: int) -> int:
         """
@@ -99,13 +104,17 @@ class CacheLayout(Value):
         """
         if not self.groups or (whole := self.blocks_per_request(limit, in_flight)) <= num_blocks:
             return limit
-        low, high = 0, limit
-        # Where all layers keep every token, blocks grow in proportion, and the first guess is the answer.
-        guess = round_up(limit * num_blocks // whole, self.block_size)
-        for length in (guess, guess + 1):
-            if low < length < high:
-                fits = self.blocks_per_request(length, in_flight) <= num_blocks
-                low, high = (length, high) if fits else (low, length)
+        low, fewest, high, most = 0, 0, limit, whole
+        for _ in range(_GUESSES):
+            # Blocks grow almost in proportion: a layer that keeps every token by one for each block.
+            length = round_up(low + (high - low) * (num_blocks - fewest) // (most - fewest), self.block_size)
+            for guess in (length, length + 1):
+                if low < guess < high:
+                    blocks = self.blocks_per_request(guess, in_flight)
+                    if blocks <= num_blocks:
+                        low, fewest = guess, blocks
+                    else:
+                        high, most = guess, blocks
         while low < high - 1:
             middle = (low + high) // 2
             if self.blocks_per_request(middle, in_flight) <= num_blocks:
@@ -113,6 +122,17 @@ class CacheLayout(Value):
             else:
                 high = middle
         return low
+
+
+_GUESSES = 3  # Windows fill up at the beginning; after that the growth is even.
+
+
+def _alike(groups: tuple[Group, ...]) -> tuple[tuple[Group, int], ...]:
+    found: dict[object, tuple[Group, int]] = {}
+    for group in groups:
+        key = tuple((page.family, page.span, page.block_size, page.fixed_blocks, page.sharded) for page in group.pages)
+        found[key] = (group, found.get(key, (group, 0))[1] + 1)
+    return tuple(found.values())
 
 
 @lru_cache(maxsize=512)

@@ -11,7 +11,6 @@ from vllm_sizing.specs.plan import Estimate, Plan
 from vllm_sizing.specs.price import Price
 from vllm_sizing.specs.search import Miss, Offer, SearchSpace
 
-ROUNDING = 1 - 1e-9  # A server that keeps up with a rate does exactly that rate.
 PER_HOUR, PER_MILLION = "usd_per_hour", "usd_per_million_tokens"
 
 
@@ -77,17 +76,17 @@ def _speed_misses(plan: Plan, space: SearchSpace, *, sure: bool) -> Iterator[Mis
         got = estimate.high if sure else estimate.mid
         if got > limit:
             yield Miss(name=name, wanted=limit, got=got, factor=got / limit)
-    rates = (("output_tokens_per_s", space.output_tokens_per_s), ("requests_per_s", plan.workload.request_rate))
-    for name, least in rates:
-        if least is None:
-            continue
-        if speed is None:
-            yield Miss(name=name, wanted=least, got="unknown", factor=None)
-            continue
-        rate: Estimate = getattr(speed, name)
-        done = rate.low if sure else rate.mid
-        if done < least * ROUNDING:
-            yield Miss(name=name, wanted=least, got=done, factor=least / done)
+    least, rate = space.output_tokens_per_s, plan.workload.request_rate
+    if speed is None:
+        wanted = {"output_tokens_per_s": least, "requests_per_s": rate}
+        yield from (Miss(name=n, wanted=w, got="unknown", factor=None) for n, w in wanted.items() if w is not None)
+        return
+    output = speed.output_tokens_per_s.low if sure else speed.output_tokens_per_s.mid
+    if least is not None and output < least:
+        yield Miss(name="output_tokens_per_s", wanted=least, got=output, factor=least / output)
+    if rate is not None and speed.overloaded:
+        done = speed.requests_per_s.mid
+        yield Miss(name="requests_per_s", wanted=rate, got=done, factor=rate / done)
 
 
 def rank_of(space: SearchSpace) -> str:

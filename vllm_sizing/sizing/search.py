@@ -69,7 +69,8 @@ def sweep(
     """
     Every candidate that vLLM would not refuse, with its full plan, in the order of the space; lazily.
 
-    Plans that do not fit are among them (``offer.plan.fits``).
+    Plans that do not fit are among them (``offer.plan.fits``).  Two things take longer than all the rest and are
+    left to `plan` and `search`: alternatives, and the highest loads that keep the targets.
 
     Args:
         executor: Spreads the work: any ``concurrent.futures.Executor``, also Dask's ``Client.get_executor()``.
@@ -119,10 +120,11 @@ def search(
     if refused == total:
         first = next(iter(found.refusals.values()))
         raise UnsupportedError(first.message, field=first.field)
+    best = sorted(found.best.values(), key=lambda offer: cost_order(offer, rank))
     return SearchResult(
-        best=tuple(sorted(found.best.values(), key=lambda offer: cost_order(offer, rank))),
-        front=found.front,
-        closest=None if found.best else found.closest,
+        best=tuple(map(_completed, best)),
+        front=tuple(map(_completed, found.front)),
+        closest=None if found.best or found.closest is None else _completed(found.closest),
         rank=rank,
         num_candidates=total,
         num_refused=refused,
@@ -242,11 +244,32 @@ def _outcomes(space: SearchSpace, chunk: tuple[Slice, ...]) -> Iterator[Offer | 
                     rules=rules,
                     vllm_version=space.vllm_version,
                     propose=False,
+                    find_loads=False,
                 )
             except UnsupportedError as refusal:
                 yield Refusal(field=refusal.field, message=refusal.message, num_candidates=1)
                 continue
             yield offer_of(group.first + place, plan, price, space)
+
+
+def _completed(offer: Offer) -> Offer:
+    """
+    With the highest loads that keep the targets.
+    """
+    plan = offer.plan
+    if not plan.workload.target:
+        return offer
+    whole = decide(
+        model=plan.model,
+        cluster=plan.cluster,
+        workload=plan.workload,
+        args=plan.requested,
+        policy=plan.policy,
+        rules=rules_for(parse_version(plan.vllm_version)),
+        vllm_version=plan.vllm_version,
+        propose=False,
+    )
+    return offer.replaced(plan=whole)
 
 
 def _listed(space: SearchSpace, chunk: tuple[Slice, ...]) -> list[Offer | Refusal]:

@@ -25,10 +25,17 @@ from vllm_sizing.sizing.layout import Layout
 from vllm_sizing.sizing.methods import check_method, expert_padding, online_schemes_for
 from vllm_sizing.sizing.modalities import largest_item, skipped_towers, without_unserved
 from vllm_sizing.sizing.pooling import converted
-from vllm_sizing.sizing.weights import Loading
+from vllm_sizing.sizing.weights import Loading, has_batch_buffers
 from vllm_sizing.specs.engine import EngineArgs, thaw
 from vllm_sizing.specs.gpu import GpuSpec
-from vllm_sizing.specs.model import CompressedMla, FullAttention, MlaAttention, ModelSpec, RecurrentState
+from vllm_sizing.specs.model import (
+    CompressedMla,
+    CrossAttention,
+    FullAttention,
+    MlaAttention,
+    ModelSpec,
+    RecurrentState,
+)
 from vllm_sizing.specs.value import Value
 
 _DTYPE_WORDS = {"half": "float16", "float": "float32"}
@@ -131,7 +138,8 @@ def prepare(
         layout=layout,
         loading=Loading(
             dtype=dtype,
-            max_num_batched_tokens=tokens,
+            # Equal settings share what is worked out once.
+            max_num_batched_tokens=tokens if has_batch_buffers(model) else 0,
             online=online,
             expert_padding=expert_padding(model, gpu, rules, online or ()),
             replicated_towers=args.mm_encoder_tp_mode == "data" and "no_encoder_data" not in model.traits,
@@ -155,7 +163,8 @@ def prepare(
             checkpoint_alignment=alignment,
             state_blocks=state_blocks,
             disable_hybrid=bool(args.disable_hybrid_kv_cache_manager),
-            encoder_tokens=tokens,  # kv_cache_interface.py:CrossAttentionSpec
+            # kv_cache_interface.py:CrossAttentionSpec; others share what is worked out once.
+            encoder_tokens=tokens if any(isinstance(layer, CrossAttention) for layer in model.cache_layers) else 0,
         ),
         attention=choose_attention(model, gpu, rules, kv_cache_dtype, block_size=args.block_size),
         dtype=dtype,

@@ -146,6 +146,15 @@ def _beside(tensor: WeightTensor, num_bytes: int, layout: Layout, loading: Loadi
     return extra + rounding_bytes(num_bytes, whole_segments=loading.whole_segments)
 
 
+@lru_cache(maxsize=256)
+def has_batch_buffers(model: ModelSpec) -> bool:
+    """
+    Whether a tensor, of the draft too, is as long as a batch.
+    """
+    tensors = model.tensors + (model.draft.tensors if model.draft else ())
+    return any(tensor.per_batched_token for tensor in tensors)
+
+
 def rounding_bytes(num_bytes: int, *, whole_segments: bool = False) -> int:
     """
     What torch's caching allocator adds to a tensor.

@@ -214,7 +214,8 @@ class Performance(Value):
             figures are of the full server.
 
         max_concurrency_at_target, max_request_rate_at_target: Highest load that keeps the workload's targets,
-            with every request running; 0: none; None: there are no targets.
+            with every request running; 0: none; None: there are no targets, or it
+            is a candidate of a sweep.
     """
 
     ttft_ms: Estimate

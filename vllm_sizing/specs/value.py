@@ -60,8 +60,10 @@ class Value:
         """
         copy = object.__new__(self.__class__)
         put = object.__setattr__
-        for name in _fields(self.__class__)[0]:
-            put(copy, name, changes.pop(name) if name in changes else getattr(self, name))
+        names, read = _fields(self.__class__)
+        values = read(self) if len(names) > 1 else (read(self),)
+        for name, value in zip(names, values, strict=True):
+            put(copy, name, value)
         for name, value in changes.items():
             put(copy, name, value)  # No such field: an AttributeError.
         return copy
