@@ -127,6 +127,47 @@ def test_offloading_and_data_parallel_ranks_are_counted():
     assert wanted.gpus == 4
 
 
+def test_front_ends_wait_as_long_as_a_start_takes_wherever_there_are_several_engines():
+    for args, told in (({"data_parallel_size": 2}, True), ({"tensor_parallel_size": 2}, False)):
+        plan = matrix.plan("Qwen/Qwen3-30B-A3B", "h100-sxm", 2, 1, "0.33.0", {**args, "max_model_len": 4096})
+        for target in (
+            "script",
+            "config",
+            "docker",
+            "compose",
+            "kubernetes",
+            "systemd",
+            "quadlet",
+            "slurm",
+            "skypilot",
+        ):
+            text = "".join(ARTIFACTS[target].render(plan).values())
+            assert ("VLLM_ENGINE_READY_TIMEOUT_S" in text) == told, target
+            assert "VLLM_NO_USAGE_STATS" in text
+
+
+# podman-systemd.unit(5), section [Container], of Podman 5.
+QUADLET = (
+    "AddCapability AddDevice AddHost Annotation AutoUpdate CgroupsMode ContainerName ContainersConfModule DNS DNSOption "
+    "DNSSearch DropCapability Entrypoint Environment EnvironmentFile EnvironmentHost Exec ExposeHostPort GIDMap "
+    "GlobalArgs Group GroupAdd HealthCmd HealthInterval HealthLogDestination HealthMaxLogCount HealthMaxLogSize "
+    "HealthOnFailure HealthRetries HealthStartPeriod HealthStartupCmd HealthStartupInterval HealthStartupRetries "
+    "HealthStartupSuccess HealthStartupTimeout HealthTimeout HostName Image IP IP6 Label LogDriver LogOpt Mask Memory "
+    "Mount Network NetworkAlias NoNewPrivileges Notify PidsLimit Pod PodmanArgs PublishPort Pull ReadOnly "
+    "ReadOnlyTmpfs ReloadCmd ReloadSignal Retry RetryDelay Rootfs RunInit SeccompProfile Secret SecurityLabelDisable "
+    "SecurityLabelFileType SecurityLabelLevel SecurityLabelNested SecurityLabelType ShmSize StartWithPod StopSignal "
+    "StopTimeout SubGIDMap SubUIDMap Sysctl Timezone Tmpfs UIDMap Ulimit Unmask User UserNS Volume WorkingDir"
+)
+
+
+def test_a_quadlet_has_keys_that_podman_knows_and_gpus_by_number():
+    plan = matrix.plan("Qwen/Qwen3-8B", "h100-sxm", 2, 1, "0.33.0", {"tensor_parallel_size": 2})
+    section = vs.render.quadlet(plan).partition("[Container]\n")[2].partition("\n[")[0]
+    keys = [line.partition("=")[0] for line in section.splitlines() if line]
+    assert set(keys) <= set(QUADLET.split())
+    assert "AddDevice=nvidia.com/gpu=0\nAddDevice=nvidia.com/gpu=1\n" in section
+
+
 def test_multimodal_caches_are_counted():
     words = ("--mm-processor-cache-type", "shm", "--mm-processor-cache-gb", "8")
     plan = attrs.evolve(samples.hybrid(), cluster=Cluster(gpu=samples.H100, num_gpus=16))

@@ -16,6 +16,7 @@ from vllm_sizing.render.argv import model_word, plan_argv
 from vllm_sizing.render.container import SECRETS
 from vllm_sizing.render.deployment import ANY_NODES, check_code, plan_notes
 from vllm_sizing.render.nodes import count_nodes
+from vllm_sizing.render.start import server_environment
 from vllm_sizing.render.yaml import comment_block, to_yaml
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def config(plan: Plan) -> dict[str, str]:
     if not {"host", "uds"} & entries.keys():
         usage.insert(1, "It listens on this machine only; to serve others take host out and set VLLM_API_KEY.")
         entries["host"] = "127.0.0.1"
-    environment = "VLLM_NO_USAGE_STATS=1\n"
+    environment = "".join(f"{name}={value}\n" for name, value in server_environment(plan))
     head = "Settings without secrets: set -a; . ./vllm.env; set +a"
     secrets = "Copy to secrets.env (mode 600, not into version control) and fill in; an empty one is not set."
     return {

@@ -22,6 +22,7 @@ from vllm_sizing.render.command import DOES_NOT_FIT
 from vllm_sizing.render.drain import drain
 from vllm_sizing.render.nodes import count_nodes
 from vllm_sizing.render.paths import check_paths
+from vllm_sizing.render.start import bytes_per_gpu, processes, server_environment, start_budget
 from vllm_sizing.units import GB, GIB, ceil_div, format_gib
 
 if TYPE_CHECKING:
@@ -35,11 +36,6 @@ UID = 2000
 PRE_STOP_S = 15
 ANY_NODES = ("command", "script", "config", "slurm")
 
-DOWNLOAD_BYTES_PER_S = GB // 8  # 1 Gbit/s
-_LOAD_BYTES_PER_S = GB  # a network disk or one SATA SSD
-_WARM_UP_S = 300  # compilation, profiling and graph capture; measured starts took 1 to 5 minutes
-_EAGER_WARM_UP_S = 60
-_LEAST_START_S = 600
 _LARGEST_SHARD_BYTES = 60 * GB  # 1.2 x the 50 GB that transformers 5 writes into one file
 _RING_BYTES = 16 * 10 * 2**20  # vLLM 0.33 distributed/device_communicators/shm_broadcast.py: the broadcast's ring
 _WORKER_RING_BYTES = 24 * 10 * 2**20  # and each worker's answers
@@ -203,37 +199,30 @@ def check_code(plan: Plan, target: str) -> None:
 def _measured(
     plan: Plan, model: str, settings: dict[str, Any], *, num_nodes: int, folder: bool, remarks: tuple[str, ...]
 ) -> Deployment:
-    args, memory, release = plan.engine_args, plan.memory, flag_table(plan.vllm_version).release
+    args, release = plan.engine_args, flag_table(plan.vllm_version).release
     gpus = ceil_div(plan.num_gpus, num_nodes)
-    replicas = args.data_parallel_size or 1
-    engines = max(1, ceil_div(replicas, num_nodes))
-    servers = int(settings.get("api_server_count") or engines)
-    per_gpu = memory.weights_bytes_per_gpu + memory.lora_bytes + memory.draft_bytes + memory.offloaded_bytes_per_gpu
-    checkpoint = plan.model.checkpoint_bytes or per_gpu * plan.num_gpus // replicas
-    start_s, start_note = _start(checkpoint, folder=folder, eager=bool(args.enforce_eager))
+    servers, engines = processes(plan)
+    checkpoint, start_s, start_note = start_budget(plan)
     drain_s, drain_note = drain(plan, settings)
     grace_s = PRE_STOP_S + drain_s + 15
     shm, shm_note = _shared_memory(gpus, engines, settings)
     multimodal = 2 * float(settings.get("mm_processor_cache_gb", 4)) if plan.model.encoders else 0
     host = float(args.cpu_offload_gb or 0) * gpus + float(args.kv_offloading_size or 0)
     request = ceil((4 + 4 * gpus + multimodal + host) * GIB) + shm
-    page_cache = min(per_gpu * gpus, _LARGEST_SHARD_BYTES)
-    cpus = 2 * (servers + engines + gpus + (1 if replicas > 1 else 0))
+    page_cache = min(bytes_per_gpu(plan) * gpus, _LARGEST_SHARD_BYTES)
+    coordinator = (args.data_parallel_size or 1) > 1
+    cpus = 2 * (servers + engines + gpus + coordinator)
     disk = ceil(checkpoint * 1.1) + 10 * GIB
     extra = f"{multimodal:g} GiB (multimodal) + {host:g} GiB (offloaded) + shared memory"
-    processes = f"{servers} (API) + {engines} (engines) + {gpus} (GPUs)"
-    processes += " + 1 (coordinator)" if replicas > 1 else ""
+    busy = f"{servers} (API) + {engines} (engines) + {gpus} (GPUs)" + " + 1 (coordinator)" * coordinator
     revision = pinned(plan)
     user = release >= _USER_SINCE
     home = "/home/vllm" if user else "/root"
-    environment = [
+    folders = (
         ("HOME", home),
         ("HF_HOME", f"{home}/.cache/huggingface"),
         ("VLLM_CACHE_ROOT", f"{home}/.cache/vllm"),
-        ("VLLM_NO_USAGE_STATS", "1"),
-    ]
-    if servers + replicas > 2:
-        environment.append(("VLLM_ENGINE_READY_TIMEOUT_S", str(start_s)))
+    )
     return Deployment(
         name=object_name(model),
         model=model,
@@ -256,7 +245,7 @@ def _measured(
         user=user,
         home=home,
         products=plan.gpu.product_names,
-        environment=tuple(environment),
+        environment=(*folders, *server_environment(plan)),
         notes=(
             *plan_notes(plan),
             *remarks,
@@ -267,22 +256,10 @@ def _measured(
             f"Shared memory: {shm_note}",
             f"Memory: {format_gib(request, 1)} = 4 GiB + 4 GiB x {gpus} (GPUs) + {extra}",
             f"Memory limit: {format_gib(page_cache, 1)} more, for the pages of files: the node's weights or one shard",
-            f"CPU: {cpus} threads = 2 x ({processes}); no limit, because engines spin",
+            f"CPU: {cpus} threads = 2 x ({busy}); no limit, because engines spin",
             f"Disk: {format_gib(disk, 0)} = 1.1 x {format_gib(checkpoint, 1)} of weights + 10 GiB for caches",
         ),
     )
-
-
-def _start(checkpoint: int, *, folder: bool, eager: bool) -> tuple[int, str]:
-    download = 0 if folder else ceil_div(checkpoint, DOWNLOAD_BYTES_PER_S)
-    load = ceil_div(checkpoint, _LOAD_BYTES_PER_S)
-    warm_up = _EAGER_WARM_UP_S if eager else _WARM_UP_S
-    seconds = max(_LEAST_START_S, ceil((download + load + warm_up) * 0.15) * 10)
-    note = (
-        f"1.5 x ({download} s download at 1 Gbit/s + {load} s loading at 1 GB/s + {warm_up} s compilation, "
-        f"warm-up and graphs), at least {_LEAST_START_S} s"
-    )
-    return seconds, note
 
 
 def _shared_memory(gpus: int, engines: int, settings: dict[str, Any]) -> tuple[int, str]:

@@ -6,9 +6,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vllm_sizing.render.deployment import DOWNLOAD_BYTES_PER_S, UID, deployment, plan_notes
+from vllm_sizing.render.deployment import UID, deployment, plan_notes
 from vllm_sizing.render.hub import hub_address
 from vllm_sizing.render.kubernetes import claim, environment, literal, metadata, security
+from vllm_sizing.render.start import DOWNLOAD_BYTES_PER_S
 from vllm_sizing.render.yaml import to_yaml
 from vllm_sizing.units import GIB, ceil_div
 

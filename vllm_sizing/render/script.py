@@ -12,7 +12,8 @@ from vllm_sizing.render.container import SECRETS_FROM_ENVIRONMENT
 from vllm_sizing.render.deployment import check_code, plan_notes
 from vllm_sizing.render.nodes import count_nodes, needs_ray
 from vllm_sizing.render.report import clean
-from vllm_sizing.render.shell import bash_script, shell_word
+from vllm_sizing.render.shell import bash_script, exports, shell_word
+from vllm_sizing.render.start import server_environment
 from vllm_sizing.units import format_gib
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def script(plan: Plan) -> str:
     )
     parts = (
         _NODE if spans else "",
+        exports(server_environment(plan)),
         _array(plan),
         "" if {"host", "uds"} & settings.keys() else _LOOPBACK,
         _HEADLESS if spans else "",

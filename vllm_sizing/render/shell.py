@@ -35,6 +35,16 @@ def bash_array(name: str, groups: Iterable[Iterable[str]]) -> str:
     return f"{name}=(\n{lines})\n"
 
 
+def exports(variables: Iterable[tuple[str, str]]) -> str:
+    r"""
+    Variables for the programs that follow.
+
+    >>> exports([("A", "1")])
+    'export A=1\n'
+    """
+    return "".join(f"export {name}={shell_word(value)}\n" for name, value in variables)
+
+
 def bash_script(head: Iterable[str], *parts: str) -> str:
     """
     A script that stops at the first fault, below a block of comments.

@@ -10,6 +10,7 @@ from vllm_sizing.errors import UnsupportedError
 from vllm_sizing.render.container import SECRETS
 from vllm_sizing.render.deployment import deployment
 from vllm_sizing.render.shell import bash_array
+from vllm_sizing.render.start import server_environment
 from vllm_sizing.render.yaml import to_yaml
 from vllm_sizing.units import GB, GIB, ceil_div
 
@@ -75,7 +76,7 @@ def skypilot(plan: Plan) -> str:
             "disk_size": ceil_div(wanted.disk_bytes + _IMAGE_BYTES, GIB),
             "ports": wanted.port,
         },
-        "envs": {"VLLM_NO_USAGE_STATS": "1"},
+        "envs": dict(server_environment(plan)),
         "secrets": dict.fromkeys(SECRETS),
         "run": run,
         "service": {

@@ -10,7 +10,8 @@ from vllm_sizing.errors import UnsupportedError
 from vllm_sizing.render.container import folder_mount
 from vllm_sizing.render.deployment import deployment
 from vllm_sizing.render.nodes import needs_ray, node_words
-from vllm_sizing.render.shell import bash_array, bash_script
+from vllm_sizing.render.shell import bash_array, bash_script, exports
+from vllm_sizing.render.start import server_environment
 from vllm_sizing.units import MIB, ceil_div
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def slurm(plan: Plan) -> str:
             *wanted.notes,
         ),
         ': "${VLLM_API_KEY:?set it: every user of the cluster can reach the server}"\n'
-        + "".join(f"export {name}={value}\n" for name, value in wanted.environment if name.startswith("VLLM_NO_")),
+        + exports(server_environment(plan)),
         bash_array("args", ((word,) for word in (wanted.model, *wanted.words))),
         _start(plan, wanted),
         _WAIT,

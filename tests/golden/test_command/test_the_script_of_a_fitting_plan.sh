@@ -11,6 +11,8 @@
 
 set -euo pipefail
 
+export VLLM_NO_USAGE_STATS=1
+
 args=(
   Qwen/Qwen3-32B
   # the model's own limit; 7.7 such requests fit
