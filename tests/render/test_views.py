@@ -81,6 +81,8 @@ def reason_to_refuse(target, plan):
         or (target == "kserve" and any(set(word) & set("$`\\;|&<>()'!*?#~") for word in words[1:]))
         or (target == "kserve" and set(plan.engine_args.served_model_name or "") & set(' "{'))
         or (target == "kuberay" and plan.engine_args.extra_args)
+        # That flag is of 0.11.1, and the nearest image of Ray has 0.11.0.
+        or (target == "kuberay" and plan.vllm_version == "0.11.2" and plan.engine_args.cudagraph_capture_sizes)
     )
 
 
