@@ -43,6 +43,10 @@ class CatalogModel(Value):
 
         quantized_from: Hub id of the model that this one is a quantization of; None: of none.
 
+        pools: It has sentence-transformers' files, with which vLLM pools.
+
+        sequence_limit: Tokens of a text by those files, where they say.
+
         source: Where the facts come from.
     """
 
@@ -53,6 +57,8 @@ class CatalogModel(Value):
     num_parameters: int | None = None
     checkpoint_bytes: int | None = None
     quantized_from: str | None = None
+    pools: bool = False
+    sequence_limit: int | None = None
     source: str = ""
 
 

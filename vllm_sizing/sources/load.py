@@ -190,6 +190,8 @@ def _from_catalog(model: CatalogModel) -> ModelFacts:
         config=model.config,
         hf_quant_config=model.hf_quant_config,
         checkpoint_bytes=model.checkpoint_bytes,
+        pools=model.pools,
+        sequence_limit=model.sequence_limit,
         provenance=(f"built-in catalog: {model.id}, {model.source}",),
     )
 
