@@ -25,7 +25,7 @@ DATA = Path(__file__).parent.parent / "data" / "architectures"
 BATCHED_TOKENS = 8192
 
 
-GPUS = {"h100": "h100-sxm", "a100": "a100-sxm-80gb", "l4": "l4"}
+GPUS = {"h100": "h100-sxm", "a100": "a100-sxm-80gb", "l4": "l4", "b200": "b200"}
 
 
 def cases(family):

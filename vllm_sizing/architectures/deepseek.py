@@ -97,6 +97,8 @@ def add_language_model(
     indexer = read_indexer(text, stack.layers)
     if style.sparse and indexer is None:
         raise text.refuse("index_topk", "a number of tokens")
+    if architecture == "GlmMoeDsaForCausalLM":
+        builder.traits.add("fp8_cache_on_sm100")
     add_ends(builder, stack, prefix, lora=False)
     add_indices_buffer(builder, f"{prefix}model.topk_indices_buffer", indexer)
     _add_layers(builder, stack, f"{prefix}model.layers.*", stack.layers, style, latent, indexer, moe)

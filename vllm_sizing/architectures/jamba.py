@@ -24,6 +24,7 @@ from vllm_sizing.architectures.blocks import (
 from vllm_sizing.architectures.builder import Builder, without
 from vllm_sizing.architectures.checkpoint import Checkpoint
 from vllm_sizing.architectures.config import Config
+from vllm_sizing.architectures.heads import add_head, read_head_dtype, read_num_labels
 from vllm_sizing.architectures.recurrent import MAMBA1_NORMS, Mamba1, add_mamba1
 from vllm_sizing.specs.model import ModelSpec
 from vllm_sizing.units import ceil_div
@@ -84,7 +85,14 @@ def _read_mixer(text: Config, hidden: int) -> Mamba1:
 
 def build(checkpoint: Checkpoint) -> ModelSpec:
     """
-    The `ModelSpec` of a Jamba.
+    The `ModelSpec` of a Jamba; the reward model keeps the LM head beside its own.
     """
     builder = checkpoint.builder()
-    return finish(checkpoint, builder, add_language_model(builder, checkpoint.text))
+    stack = add_language_model(builder, checkpoint.text)
+    if checkpoint.architecture == "JambaForSequenceClassification":
+        text = checkpoint.text
+        add_head(
+            builder, "score", stack.hidden, read_num_labels(text),
+            dtype=read_head_dtype(text), bias=text.flag("score_bias", default=False), stage="all",
+        )  # fmt: skip
+    return finish(checkpoint, builder, stack)

@@ -10,6 +10,7 @@ from typing import Any
 
 import attrs
 
+from vllm_sizing.architectures.bert import add_colbert
 from vllm_sizing.architectures.blocks import (
     Moe,
     Stack,
@@ -24,6 +25,7 @@ from vllm_sizing.architectures.blocks import (
 from vllm_sizing.architectures.builder import Builder, without
 from vllm_sizing.architectures.checkpoint import Checkpoint
 from vllm_sizing.architectures.config import Config
+from vllm_sizing.architectures.heads import read_head_dtype
 from vllm_sizing.architectures.recurrent import add_short_conv
 from vllm_sizing.specs.model import ROW, ModelSpec
 from vllm_sizing.units import round_up
@@ -115,8 +117,13 @@ def _add_experts(builder: Builder, layer: str, stack: Stack) -> Stack:
 
 def build(checkpoint: Checkpoint) -> ModelSpec:
     """
-    The `ModelSpec` of an LFM2.
+    The `ModelSpec` of an LFM2, or of one with ColBERT's projection.
     """
-    builder = checkpoint.builder()
-    stack = add_language_model(builder, checkpoint.text, architecture=checkpoint.architecture)
+    name, builder = checkpoint.architecture, checkpoint.builder()
+    pools = name == "ColBERTLfm2Model"
+    stack = add_language_model(builder, checkpoint.text, architecture="Lfm2ForCausalLM" if pools else name)
+    if pools:
+        builder.traits -= {"tied_embeddings", "lora_tied_head"}
+        builder.traits |= {"no_lora", "no_pipeline", "whole_prompts"}
+        add_colbert(builder, stack.text, stack.hidden, read_head_dtype(checkpoint.text))
     return finish(checkpoint, builder, stack)

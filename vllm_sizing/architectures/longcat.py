@@ -1,7 +1,10 @@
 """
 LongCat-Flash: two latent attentions and two MLPs in every layer, experts beside them, some of which do nothing.
 
-Source: vLLM 0.33 ``model_executor/models/longcat_flash.py``, ``longcat_flash_mtp.py``; defaults from transformers 5.20.
+LongCat-Flash-Lite adds embeddings of the last tokens, hashed.
+
+Source: vLLM 0.33 ``model_executor/models/longcat_flash.py``, ``longcat_flash_mtp.py``, ``longcat_flash_ngram.py``;
+defaults from transformers 5.20.
 """
 
 from __future__ import annotations
@@ -96,9 +99,31 @@ def _draft(builder: Builder, stack: Stack, prefix: str, latent: Latent) -> Draft
     return finish_draft(extra)
 
 
+def _add_ngrams(builder: Builder, stack: Stack) -> None:
+    """
+    One table of all hashes of the last 2, 3, ... tokens, and a projection for each part of it.
+    """
+    text, name = stack.text, "model.ngram_embeddings"
+    last, parts = (
+        text.required("emb_neighbor_num", minimum=2, maximum=64),
+        text.required("emb_split_num", maximum=2**10),
+    )
+    tables = (last - 1) * parts
+    rows = tables * (text.required("ngram_vocab_size_ratio", maximum=2**10) * stack.vocab_size + tables)
+    width = stack.hidden // tables
+    builder.embedding(f"{name}.oe_embedder", rows, width, lora=False)
+    builder.parameter(f"{name}.oe_projection", tables, width, stack.hidden)
+    builder.parameter(f"{name}.hashing", tables * (last + 2) + 1, role="buffer", dtype="int32")
+
+
 def build(checkpoint: Checkpoint) -> ModelSpec:
     """
     The `ModelSpec` of a LongCat-Flash.
     """
     builder = checkpoint.builder()
-    return finish(checkpoint, builder, add_language_model(builder, checkpoint.text))
+    stack = add_language_model(builder, checkpoint.text)
+    if checkpoint.architecture == "LongcatFlashNgramForCausalLM":
+        builder.draft = None
+        if checkpoint.text.has("ngram_vocab_size_ratio"):
+            _add_ngrams(builder, stack)
+    return finish(checkpoint, builder, stack)

@@ -59,6 +59,8 @@ def build(checkpoint: Checkpoint) -> ModelSpec:
     builder.traits -= {"tied_embeddings", "lora_tied_head"}
     if name == "JinaForRanking":
         builder.traits |= {"no_lora", "no_pipeline"}
+    if name == "Qwen2ForProcessRewardModel":
+        builder.traits.add("whole_prompts")  # tok_pooling_type STEP
     _add_head(builder, text, name, stack.hidden)
     return finish(checkpoint, builder, stack)
 

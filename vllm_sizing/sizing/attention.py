@@ -31,6 +31,7 @@ DEFAULT_BLOCK = 16
 _PLAIN = frozenset({"float16", "bfloat16"})
 _FP8 = frozenset({"fp8", "fp8_e4m3"})
 _PER_HEAD = frozenset({"int8_per_token_head", "fp8_per_token_head", "int4_per_token_head"})
+_INDEXER_BLOCK = 64  # v1/attention/backends/mla/indexer.py:DeepseekV32IndexerBackend
 TURBOQUANT = frozenset({"turboquant_k8v4", "turboquant_4bit_nc", "turboquant_k3v4_nc", "turboquant_3bit_nc"})
 
 
@@ -69,6 +70,8 @@ class Backend(Value):
         sinks: Capability from which it serves attention sinks; None: never.
 
         prefix_lm: Capability from which it serves bidirectional image prefixes; None: never.
+
+        decode_context: Cache dtypes with which ranks may share the tokens of the cache; None: all.
     """
 
     name: str
@@ -84,6 +87,7 @@ class Backend(Value):
     sinks: tuple[int, int] | None = (0, 0)
     prefix_lm: tuple[int, int] | None = None
     windows: bool = True
+    decode_context: frozenset[str] | None = None
 
     def takes_block(self, block_size: int) -> bool:
         """
@@ -112,14 +116,26 @@ _TRITON = Backend(
     fp8_least=(8, 9),
     smallest_head=32,
     prefix_lm=(0, 0),
+    decode_context=frozenset(),
 )
 _TURBO = Backend(
-    name="TURBOQUANT", dtypes=TURBOQUANT, blocks=(16, 32, 64, 128), any_multiple=False, sinks=None, windows=False
+    name="TURBOQUANT",
+    dtypes=TURBOQUANT,
+    blocks=(16, 32, 64, 128),
+    any_multiple=False,
+    sinks=None,
+    windows=False,
+    decode_context=frozenset(),
 )
 _DIFFKV = Backend(
     name="FLASH_ATTN_DIFFKV", dtypes=_PLAIN | _FP8 | _PER_HEAD | {"nvfp4"}, least=(9, 0), most=(9, 9), sinks=(9, 0)
 )
-_TRITON_DIFFKV = Backend(name="TRITON_ATTN_DIFFKV", dtypes=_PLAIN | _FP8 | {"float32"}, fp8_least=(8, 9))
+_TRITON_DIFFKV = Backend(
+    name="TRITON_ATTN_DIFFKV",
+    dtypes=_PLAIN | _FP8 | {"float32"},
+    fp8_least=(8, 9),
+    decode_context=frozenset(),
+)
 _FLASH_ATTN_MLA = Backend(name="FLASH_ATTN_MLA", dtypes=_PLAIN, least=(9, 0), most=(9, 9))
 _FLASHMLA = Backend(name="FLASHMLA", dtypes=_PLAIN | _FP8, blocks=(64,), any_multiple=False, least=(9, 0), most=(10, 9))
 _FLASHINFER_MLA = Backend(
@@ -134,26 +150,44 @@ _TRITON_MLA = Backend(name="TRITON_MLA", dtypes=_PLAIN | _FP8 | {"float32"}, fp8
 _CUTLASS_MLA = Backend(
     name="CUTLASS_MLA", dtypes=_PLAIN | _FP8, blocks=(128,), any_multiple=False, least=(10, 0), most=(10, 9)
 )
-_FA_SPARSE = Backend(name="FLASH_ATTN_MLA_SPARSE", dtypes=_PLAIN, blocks=(64,), least=(9, 0), most=(9, 9))
+_FA_SPARSE = Backend(
+    name="FLASH_ATTN_MLA_SPARSE",
+    dtypes=_PLAIN,
+    blocks=(64,),
+    least=(9, 0),
+    most=(9, 9),
+    decode_context=frozenset(),
+)
 _FLASHMLA_SPARSE = Backend(
     name="FLASHMLA_SPARSE",
     dtypes=frozenset({"bfloat16", "fp8", "fp8_ds_mla"}),
     blocks=(64,),
     least=(9, 0),
     most=(10, 9),
+    decode_context=frozenset({"fp8", "fp8_ds_mla"}),
 )
 _FLASHMLA_SPARSE_100 = attrs.evolve(_FLASHMLA_SPARSE, dtypes=_FLASHMLA_SPARSE.dtypes | {"nvfp4_ds_mla"}, least=(10, 0))
 _FLASHINFER_SPARSE = Backend(
-    name="FLASHINFER_MLA_SPARSE", dtypes=_PLAIN | _FP8, blocks=(64,), least=(10, 0), most=(10, 9)
+    name="FLASHINFER_MLA_SPARSE", dtypes=_PLAIN | _FP8, blocks=(32,), least=(10, 0), most=(10, 9)
 )
 _SPARSE_120 = Backend(
-    name="FLASHINFER_MLA_SPARSE_SM120", dtypes=frozenset({"bfloat16", "fp8"}), blocks=(64,), least=(12, 0)
+    name="FLASHINFER_MLA_SPARSE_SM120",
+    dtypes=_FP8 | {"bfloat16", "fp8_ds_mla"},
+    blocks=(64,),
+    least=(12, 0),
+    decode_context=frozenset(),
 )
 
 
 @lru_cache(maxsize=512)
 def choose_attention(
-    model: ModelSpec, gpu: GpuSpec, rules: Rules, kv_cache_dtype: str, *, block_size: int | None
+    model: ModelSpec,
+    gpu: GpuSpec,
+    rules: Rules,
+    kv_cache_dtype: str,
+    *,
+    block_size: int | None,
+    decode_context: int = 1,
 ) -> AttentionChoice:
     """
     The first backend in vLLM's order that serves the model's cache on this GPU.
@@ -180,7 +214,11 @@ def choose_attention(
     if "mixed_heads" in model.traits and capability[0] not in (9, 10):
         order = iter((_TRITON,))  # models/config.py:Gemma4Config, where FlashAttention 4 is missing.
     for backend in order:
-        reason = _refuses(backend, model, plain, capability, kv_cache_dtype, block_size)
+        shared = decode_context > 1 and backend.decode_context is not None
+        if shared and kv_cache_dtype not in (backend.decode_context or ()):
+            reason = f"decode_context_parallel_size {decode_context}"
+        else:
+            reason = _refuses(backend, model, plain, capability, kv_cache_dtype, block_size)
         if reason:
             refusals.append(f"{backend.name}: {reason}")
             continue
@@ -196,11 +234,14 @@ def choose_attention(
             block = max(block_size or 0, kernel if states else 2 * kernel)
             return AttentionChoice(name=backend.name, block_size=block, kernel_block=kernel)
         kernel = max(kernel, chosen)
-        default = max(DEFAULT_BLOCK, kernel)
+        default = max(DEFAULT_BLOCK, kernel, _INDEXER_BLOCK if sparse else 0)
         return AttentionChoice(name=backend.name, block_size=block_size or default, kernel_block=kernel)
+    way_out = "leave kv_cache_dtype on auto"
+    if decode_context > 1:
+        way_out = f"leave decode_context_parallel_size out, try kv_cache_dtype {'fp8_ds_mla' if sparse else 'auto'}"
     message = (
         f"kv_cache_dtype is {kv_cache_dtype}: no attention backend of vLLM serves it for {model.name} on {gpu.name} "
-        f"({'; '.join(refusals)}); leave kv_cache_dtype on auto or take another GPU"
+        f"({'; '.join(refusals)}); {way_out} or take another GPU"
     )
     raise UnsupportedError(message, field="kv_cache_dtype", value=kv_cache_dtype)
 

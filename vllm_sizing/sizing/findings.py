@@ -25,6 +25,8 @@ _REFUSALS = {
     "out-of-memory": "weights, cache and CUDA graphs together exceed the GPU: the start ends out of memory",
     "blocks": "the KV cache has no blocks",
 }
+# Heads from which a rank no longer mixes prefill and decode, and those that one FP8 decode kernel takes.
+_MIXED_HEADS, _PADDED_HEADS = 32, 64
 
 
 def collect_findings(best: Candidate, question: Question, vllm_version: str) -> tuple[Finding, ...]:
@@ -36,6 +38,7 @@ def collect_findings(best: Candidate, question: Question, vllm_version: str) -> 
         *_about_hardware(best, question),
         *_about_fit(best, question),
         *_about_load(best, question),
+        *_about_context(best, question),
         *_about_rules(best, question, vllm_version),
     ]
     order = {"error": 0, "warning": 1, "info": 2}
@@ -200,6 +203,28 @@ def _about_speed(best: Candidate, workload: Workload) -> Iterator[Finding]:
             severity="warning",
             message=f"the workload's targets are not kept: {', '.join(missed)}",
             hint="lower concurrency or request_rate, add GPUs, or choose faster ones",
+        )
+
+
+def _about_context(best: Candidate, question: Question) -> Iterator[Finding]:
+    """
+    Ranks that share a cache: gathered heads must suit the kernel that local ones chose.
+
+    Source: vLLM 0.33 ``v1/attention/backends/mla/flashmla_sparse.py:FlashMLASparseMetadataBuilder``.
+    """
+    layout, heads = best.layout, question.model.num_attention_heads // best.layout.tensor
+    if layout.decode_context == 1 or best.evaluation.setup.attention.name != "FLASHMLA_SPARSE":
+        return
+    gathered = heads * layout.decode_context
+    if heads >= _MIXED_HEADS or gathered > _PADDED_HEADS:
+        yield Finding(
+            code="decode-context-heads",
+            severity="warning",
+            message=(
+                f"vLLM's sparse attention refuses to start with {heads} heads on a rank, {gathered} gathered: its "
+                f"ranks share a cache with fewer than {_MIXED_HEADS} heads, at most {_PADDED_HEADS} gathered"
+            ),
+            hint="raise tensor_parallel_size or lower decode_context_parallel_size",
         )
 
 

@@ -100,15 +100,17 @@ def prepare(
     dtype = resolve_dtype(model, gpu, args)
     online = online_schemes_for(model, args.quantization, rules)
     check_method(model, args.quantization, gpu, rules, layout=layout, dtype=dtype)
-    kv_cache_dtype = resolve_kv_cache_dtype(model, args, rules, dtype)
+    kv_cache_dtype = resolve_kv_cache_dtype(model, gpu, args, rules, dtype)
     pooling = model.runner == "pooling"
     recurrent = [layer for layer in model.cache_layers if isinstance(layer, RecurrentState)]
     crossing = "encoder_decoder" in model.traits
+    # ModelConfig.is_chunked_prefill_supported
+    whole = crossing or (pooling and (not model.cache_layers or "whole_prompts" in model.traits))
     prefix_caching = args.enable_prefix_caching
     if prefix_caching is None:
-        prefix_caching = not pooling and (not recurrent or rules.hybrid_prefix_caching)
-        prefix_caching = prefix_caching and "attention_free" not in model.traits and not crossing
-    whole = (pooling and not model.cache_layers) or crossing  # ModelConfig.is_chunked_prefill_supported
+        # Pooling asks for causal attention only: config/model.py:is_prefix_caching_supported.
+        kept = not (whole if pooling else "attention_free" in model.traits or crossing)
+        prefix_caching = kept and (not recurrent or rules.hybrid_prefix_caching)
     largest = max(largest_item(model, rules), max_model_len if whole and args.enable_chunked_prefill is None else 0)
     seqs, tokens = resolve_batch(gpu, args, rules, max_model_len, largest_item=largest)
     speculative_tokens = num_speculative_tokens(args)
@@ -129,7 +131,9 @@ def prepare(
     eager = bool(args.enforce_eager)
     aligned = bool(recurrent) and prefix_caching and rules.mamba_align_pages
     alignment, state_blocks = checkpoint_pages(recurrent, gpu, rules) if aligned else (0, 1)
-    _check_sparse_context(model, gpu, layout, kv_cache_dtype)
+    attention = choose_attention(
+        model, gpu, rules, kv_cache_dtype, block_size=args.block_size, decode_context=layout.decode_context
+    )
     return Setup(
         model=model,
         gpu=gpu,
@@ -153,7 +157,7 @@ def prepare(
         cache=CacheSettings(
             tensor=layout.tensor,
             decode_context=layout.decode_context,
-            kv_cache_dtype=_stored_dtype(model, kv_cache_dtype),
+            kv_cache_dtype=_stored_dtype(model, kv_cache_dtype, attention.name),
             model_dtype=dtype,
             conv_dtype=_state_dtype(args.mamba_cache_dtype, dtype),
             ssm_dtype=None if args.mamba_ssm_cache_dtype in (None, "auto") else args.mamba_ssm_cache_dtype,
@@ -166,7 +170,7 @@ def prepare(
             # kv_cache_interface.py:CrossAttentionSpec; others share what is worked out once.
             encoder_tokens=tokens if any(isinstance(layer, CrossAttention) for layer in model.cache_layers) else 0,
         ),
-        attention=choose_attention(model, gpu, rules, kv_cache_dtype, block_size=args.block_size),
+        attention=attention,
         dtype=dtype,
         max_num_seqs=seqs,
         max_num_batched_tokens=tokens,
@@ -182,17 +186,17 @@ def prepare(
     )
 
 
-def _stored_dtype(model: ModelSpec, kv_cache_dtype: str) -> str:
+def _stored_dtype(model: ModelSpec, kv_cache_dtype: str, backend: str) -> str:
     """
-    Sparse latent attention has one FP8 layout, DeepSeek-V4 no other; whatever it is called.
+    DeepSeek's own FP8 layout, whatever the flag calls it, for DeepSeek-V4 and two of the sparse backends.
 
-    Source: ``layers/attention/mla_attention.py``, ``models/deepseek_v4/attention.py:_resolve_dsv4_kv_cache_dtype``.
+    Source: ``layers/attention/mla_attention.py:_canonicalize_sparse_mla_kv_cache_dtype``,
+    ``models/deepseek_v4/attention.py:_resolve_dsv4_kv_cache_dtype``.
     """
-    for layer in model.cache_layers:
-        sparse = isinstance(layer, MlaAttention) and layer.indexer_bytes_per_token and kv_cache_dtype == "fp8"
-        if sparse or (isinstance(layer, CompressedMla) and kv_cache_dtype.startswith("fp8")):
-            return "fp8_ds_mla"
-    return kv_cache_dtype
+    compressed = any(isinstance(layer, CompressedMla) for layer in model.cache_layers)
+    if kv_cache_dtype.startswith("fp8") and (compressed or backend == "FLASHMLA_SPARSE"):
+        return "fp8_ds_mla"
+    return "fp8_ds_mla" if backend == "FLASHINFER_MLA_SPARSE_SM120" else kv_cache_dtype
 
 
 def _state_dtype(word: str | None, dtype: str) -> str:
@@ -298,20 +302,6 @@ def _check_decode_context(model: ModelSpec, layout: Layout) -> None:
             raise UnsupportedError(message, field=field, value=size)
 
 
-def _check_sparse_context(model: ModelSpec, gpu: GpuSpec, layout: Layout, kv_cache_dtype: str) -> None:
-    """
-    Source: ``v1/attention/backends/mla/flashmla_sparse.py``.
-    """
-    if layout.decode_context == 1 or kv_cache_dtype == "fp8_ds_mla" or (gpu.compute_capability or (0, 0))[0] != 9:
-        return
-    if any(isinstance(layer, MlaAttention) and layer.indexer_bytes_per_token for layer in model.cache_layers):
-        message = (
-            f"decode_context_parallel_size is {layout.decode_context}: sparse latent attention on Hopper shares a "
-            f"context only with kv_cache_dtype fp8_ds_mla, not {kv_cache_dtype}"
-        )
-        raise UnsupportedError(message, field="decode_context_parallel_size", value=layout.decode_context)
-
-
 def resolve_dtype(model: ModelSpec, gpu: GpuSpec, args: EngineArgs) -> str:
     """
     The activation dtype; bfloat16 needs compute capability 8.0.
@@ -329,9 +319,9 @@ def resolve_dtype(model: ModelSpec, gpu: GpuSpec, args: EngineArgs) -> str:
     return dtype
 
 
-def resolve_kv_cache_dtype(model: ModelSpec, args: EngineArgs, rules: Rules, dtype: str) -> str:
+def resolve_kv_cache_dtype(model: ModelSpec, gpu: GpuSpec, args: EngineArgs, rules: Rules, dtype: str) -> str:
     """
-    The cache's dtype; ``auto`` follows the checkpoint, then the model.
+    The cache's dtype; ``auto`` follows the checkpoint, then the model, on some GPUs its class.
     """
     word = args.kv_cache_dtype or "auto"
     since = _KV_DTYPES.get(word)
@@ -343,6 +333,9 @@ def resolve_kv_cache_dtype(model: ModelSpec, args: EngineArgs, rules: Rules, dty
         return dtype
     if word == "auto":
         declared = model.kv_cache_dtype if rules.version >= (0, 14, 0) else None
+        blackwell = gpu.compute_capability is not None and gpu.compute_capability[0] == 10
+        if "fp8_cache_on_sm100" in model.traits and blackwell:
+            dtype = "fp8_e4m3"  # models/config.py:GlmMoeDsaForCausalLM
         return declared or dtype
     method = model.quantization or ""
     scaled = method.startswith(("fp8", "modelopt")) or (method == "compressed-tensors" and model.kv_cache_dtype)
