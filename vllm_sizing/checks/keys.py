@@ -32,11 +32,12 @@ _CONTAINER = _names(
 )
 _POD = _names(
     "activeDeadlineSeconds affinity automountServiceAccountToken containers dnsConfig dnsPolicy "
-    "enableServiceLinks ephemeralContainers evictionResponders hostAliases hostIPC hostNetwork hostPID hostUsers hostname "
-    "hostnameOverride imagePullSecrets initContainers nodeName nodeSelector os overhead preemptionPolicy priority "
-    "priorityClassName readinessGates resourceClaims resources restartPolicy runtimeClassName schedulerName "
-    "schedulingGates schedulingGroup securityContext serviceAccount serviceAccountName setHostnameAsFQDN shareProcessNamespace "
-    "subdomain terminationGracePeriodSeconds tolerations topologySpreadConstraints volumes "
+    "enableServiceLinks ephemeralContainers evictionResponders hostAliases hostIPC hostNetwork hostPID hostUsers "
+    "hostname hostnameOverride imagePullSecrets initContainers nodeName nodeSelector os overhead preemptionPolicy "
+    "priority priorityClassName readinessGates resourceClaims resources restartPolicy runtimeClassName "
+    "schedulerName schedulingGates schedulingGroup securityContext serviceAccount serviceAccountName "
+    "setHostnameAsFQDN shareProcessNamespace subdomain terminationGracePeriodSeconds tolerations "
+    "topologySpreadConstraints volumes "
 )
 _PROBE = _names(
     "exec failureThreshold grpc httpGet initialDelaySeconds periodSeconds successThreshold tcpSocket "
