@@ -319,10 +319,17 @@ def test_a_free_load_wants_the_cheapest_tokens_and_a_given_one_the_cheapest_mach
     assert vs.search(space(rank="usd_per_million_tokens")).rank == "usd_per_million_tokens"
 
 
-def test_at_equal_cost_the_checkpoint_is_left_as_it_is():
-    first = vs.search(space(gpus=H100, num_gpus=1)).best[0]
+def test_at_equal_cost_the_checkpoint_and_the_limits_are_left_as_they_are():
+    asked = vs.search(space(gpus=H100, num_gpus=1)).best[0].plan.requested
 
-    assert first.plan.requested.quantization is first.plan.requested.kv_cache_dtype is None
+    assert asked.quantization is asked.kv_cache_dtype is None
+    assert asked.max_num_seqs is asked.max_num_batched_tokens is None
+
+
+def test_at_equal_cost_the_surer_one_comes_first():
+    sure, likely = attrs.evolve(SAMPLE, number=7, sure=True), attrs.evolve(SAMPLE, number=3, sure=False)
+
+    assert cost_order(sure, "usd_per_hour") < cost_order(likely, "usd_per_hour")
 
 
 def test_a_throughput_target_is_held():

@@ -12,7 +12,7 @@ import attrs
 
 from vllm_sizing.sizing.defaults import Rules
 from vllm_sizing.specs.engine import EngineArgs
-from vllm_sizing.specs.model import ModelSpec
+from vllm_sizing.specs.model import CrossAttention, ModelSpec
 
 MODALITIES = frozenset({"image", "video", "audio", "vision_chunk"})
 
@@ -28,6 +28,16 @@ def _limited_to_zero(args: EngineArgs) -> frozenset[str]:
         for modality, limit in dict(args.limit_mm_per_prompt or ()).items()
         if limit == 0 or dict(limit if isinstance(limit, tuple) else ()).get("count") == 0
     )
+
+
+def cross_tokens(model: ModelSpec, max_num_batched_tokens: int) -> int:
+    """
+    Tokens of the encoder that cross attention caches for a request; 0 without, so that equal caches are shared.
+
+    Source: vLLM 0.33 ``v1/kv_cache_interface.py:CrossAttentionSpec``.
+    """
+    crossed = any(isinstance(layer, CrossAttention) for layer in model.cache_layers)
+    return max_num_batched_tokens if crossed else 0
 
 
 def without_unserved(model: ModelSpec, args: EngineArgs) -> ModelSpec:

@@ -101,19 +101,21 @@ def rank_of(space: SearchSpace) -> str:
 
 def cost_order(offer: Offer, rank: str) -> tuple[float, ...]:
     """
-    Least first: cost, then what leaves the checkpoint as it is, then the faster one.
+    Least cost first, to three digits.
 
-    Without a price the number of GPUs is the cost, behind all that have one.
+    At equal cost comes first what keeps the targets more surely, then what leaves the checkpoint and vLLM's limits as
+    they are, then the faster one.  Without a price the number of GPUs is the cost, behind all that have one.
     """
     cost = offer.usd_per_hour
     if rank == PER_MILLION:
         cost = offer.usd_per_million_tokens.mid if offer.usd_per_million_tokens else None
     asked, speed = offer.plan.requested, offer.plan.performance
-    changed = (asked.quantization is not None) + (asked.kv_cache_dtype not in (None, "auto"))
     return (
         cost is None,
-        offer.plan.cluster.total_gpus if cost is None else cost,
-        changed,
+        offer.plan.cluster.total_gpus if cost is None else float(f"{cost:.3g}"),
+        not offer.sure,
+        (asked.quantization is not None) + (asked.kv_cache_dtype not in (None, "auto")),
+        (asked.max_num_seqs is not None) + (asked.max_num_batched_tokens is not None),
         speed.e2el_ms.mid if speed else 0.0,
         offer.number,
     )

@@ -23,19 +23,12 @@ from vllm_sizing.sizing.defaults import (
 )
 from vllm_sizing.sizing.layout import Layout
 from vllm_sizing.sizing.methods import check_method, expert_padding, online_schemes_for
-from vllm_sizing.sizing.modalities import largest_item, skipped_towers, without_unserved
+from vllm_sizing.sizing.modalities import cross_tokens, largest_item, skipped_towers, without_unserved
 from vllm_sizing.sizing.pooling import converted
 from vllm_sizing.sizing.weights import Loading, has_batch_buffers
 from vllm_sizing.specs.engine import EngineArgs, thaw
 from vllm_sizing.specs.gpu import GpuSpec
-from vllm_sizing.specs.model import (
-    CompressedMla,
-    CrossAttention,
-    FullAttention,
-    MlaAttention,
-    ModelSpec,
-    RecurrentState,
-)
+from vllm_sizing.specs.model import CompressedMla, FullAttention, MlaAttention, ModelSpec, RecurrentState
 from vllm_sizing.specs.value import Value
 
 _DTYPE_WORDS = {"half": "float16", "float": "float32"}
@@ -167,8 +160,7 @@ def prepare(
             checkpoint_alignment=alignment,
             state_blocks=state_blocks,
             disable_hybrid=bool(args.disable_hybrid_kv_cache_manager),
-            # kv_cache_interface.py:CrossAttentionSpec; others share what is worked out once.
-            encoder_tokens=tokens if any(isinstance(layer, CrossAttention) for layer in model.cache_layers) else 0,
+            encoder_tokens=cross_tokens(model, tokens),
         ),
         attention=attention,
         dtype=dtype,
