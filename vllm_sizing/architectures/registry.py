@@ -111,6 +111,7 @@ _MODULES = {
         "ColBERTModernBertModel", "ColModernVBertForRetrieval", "ModernBertForSequenceClassification",
         "ModernBertForTokenClassification", "ModernBertModel", "ModernVBertModel",
     ),
+    "molmo": ("MolmoForCausalLM",),
     "molmo2": ("Molmo2ForConditionalGeneration",),
     "muse_glimmer": ("MuseGlimmerForConditionalGeneration",),
     "nemotron_h": ("NemotronHForCausalLM", "NemotronHPuzzleForCausalLM"),
@@ -134,6 +135,7 @@ _MODULES = {
     "ovis": ("Ovis", "Ovis2_5", "Ovis2_6ForCausalLM", "Ovis2_6_MoeForCausalLM"),
     "paligemma": ("PaliGemmaForConditionalGeneration",),
     "phi3_vision": ("Phi3VForCausalLM",),
+    "phi4mm": ("Phi4MMForCausalLM",),
     "opt": ("OPTForCausalLM",),
     "qwen2_vl": (
         "Exaone4_5_ForConditionalGeneration", "OpenCUAForConditionalGeneration", "Qwen2VLForConditionalGeneration",
