@@ -97,6 +97,8 @@ def derived_max_model_len(config: Config, *, default: int = DEFAULT_MAX_MODEL_LE
     """
     found = [config.required(key) for key in _LENGTH_KEYS if config.has(key)]
     length: float = min(found, default=default)
+    if config.has("model_max_length"):
+        length = config.required("model_max_length")  # It counts alone: Command R's own spelling.
     parameters = rope_parameters(config)
     kind = rope_type(parameters) if not isinstance(parameters.data.get("full_attention"), dict) else "default"
     if kind == "longrope":
