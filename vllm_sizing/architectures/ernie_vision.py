@@ -75,7 +75,7 @@ def _add_mlps(builder: Builder, name: str, stack: Stack, text: Config, *, bias: 
     if counts[0] != counts[1]:
         raise text.refuse("moe_num_experts", "two equal numbers")
     starts, widths = _pair(text, "moe_layer_start_index"), _pair(text, "moe_intermediate_size")
-    ends = _pair(text, "moe_layer_end_index", default=len(stack.layers) - 1)
+    ends = _pair(text, "moe_layer_end_index")
     every = text.integer("moe_layer_interval", default=1, maximum=MAX_LAYERS)
     chosen = read_experts(text, "moe_k")
     sparse: Layers = ()
@@ -112,12 +112,10 @@ def _add_experts(builder: Builder, name: str, side: str, hidden: int, moe: Moe) 
     builder.experts(f"{name}.{side}_experts", moe.num_experts, hidden, moe.intermediate, layers=moe.layers)
 
 
-def _pair(text: Config, key: str, *, default: int | None = None) -> tuple[int, int]:
+def _pair(text: Config, key: str) -> tuple[int, int]:
     """
     A number for text and one for images.
     """
-    if default is not None and not text.has(key):
-        return default, default
     values = text.integers(key, maximum=2**24) or ()
     if len(values) != 2:
         raise text.refuse(key, "two numbers: of text and of images")
