@@ -49,6 +49,16 @@ def test_fp4_caches_before_blackwell(name, kv_cache_dtype):
     assert vs.plan(LLAMA, H100, engine_args=vs.EngineArgs(kv_cache_dtype="nvfp4")).fits
 
 
+def test_a_16_bit_cache_is_of_the_models_dtype():
+    """
+    In vLLM's words: kv_cache_dtype="bfloat16" is incompatible with dtype="float16"; new in 0.33.
+    """
+    fixed = vs.EngineArgs(dtype="float16", kv_cache_dtype="bfloat16")
+
+    assert "float16" in refused(LLAMA, dtype="float16", kv_cache_dtype="bfloat16").message
+    assert vs.plan(LLAMA, H100, engine_args=fixed, vllm_version="0.32.0").fits
+
+
 @pytest.mark.parametrize("kv_cache_dtype", ["auto", "fp8_ds_mla"])
 def test_a_sparse_context_is_shared_only_in_fp8_on_hopper(kv_cache_dtype):
     """

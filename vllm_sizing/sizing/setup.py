@@ -329,6 +329,10 @@ def resolve_kv_cache_dtype(model: ModelSpec, gpu: GpuSpec, args: EngineArgs, rul
         if "fp8_cache_on_sm100" in model.traits and blackwell:
             dtype = "fp8_e4m3"  # models/config.py:GlmMoeDsaForCausalLM
         return declared or dtype
+    if word in ("float16", "bfloat16") and word != dtype and rules.version >= (0, 33, 0):
+        # config/vllm.py:VllmConfig._reject_mismatched_float_kv_cache
+        message = f"kv_cache_dtype is {word}, but the model runs in {dtype}, which vLLM refuses; use auto or {dtype}"
+        raise UnsupportedError(message, field="kv_cache_dtype", value=word)
     method = model.quantization or ""
     scaled = method.startswith(("fp8", "modelopt")) or (method == "compressed-tensors" and model.kv_cache_dtype)
     if word == "fp8_e5m2" and scaled:

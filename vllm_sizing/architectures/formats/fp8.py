@@ -10,7 +10,7 @@ from __future__ import annotations
 import fnmatch
 import re
 
-from vllm_sizing.architectures.config import Config
+from vllm_sizing.architectures.config import MAX_LAYERS, Config
 from vllm_sizing.architectures.formats.names import Patterns, Renames, named, read_names, renamed
 from vllm_sizing.architectures.formats.schemes import (
     PLAIN_EXPERTS,
@@ -166,6 +166,7 @@ class DeepseekV4(ListedQuantization):
             raise config.refuse("expert_dtype", "'fp4' or 'fp8'")
         self._native: Experts | None = None
         self._kept: list[str] = []
+        self._num_layers = config.integer("num_hidden_layers", default=MAX_LAYERS, maximum=MAX_LAYERS)
         linear = eight_bits(method, "fp8", block or "tensor", static_input=PARTS if static else None,
                             scale_bytes=1 if fp4 and block else 4, adapts=True)  # fmt: skip
         if block == (32, 32) and fp4:
@@ -186,7 +187,10 @@ class DeepseekV4(ListedQuantization):
         """
         layer = _EXPERTS_LAYER.search(prefix)
         if self._native is not None and layer and not self._skipped(prefix):
-            name = f"layers.{layer[1]}.ffn.experts"
+            # models/deepseek_v4/quant_config.py:align_mtp_quant_config: draft layers follow the decoder's.
+            at = int(layer[1])
+            name = f"layers.{at}" if at < self._num_layers else f"mtp.{at - self._num_layers}"
+            name = f"{name}.ffn.experts"
             if any(fnmatch.fnmatchcase(name, pattern) for pattern in self._kept):
                 return self._native
         return super().experts(prefix)
