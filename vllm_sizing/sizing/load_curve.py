@@ -42,9 +42,7 @@ def load_curve(plan: Plan, concurrencies: Iterable[int] | None = None) -> tuple[
     question = Question(
         model=plan.model, cluster=plan.cluster, workload=closed, args=plan.engine_args, policy=plan.policy, rules=rules
     )
-    if plan.performance is None or layout is None:
-        return ()
-    server = server_of(settle(question, layout).evaluation, plan.cluster, closed)
+    server = None if layout is None else server_of(settle(question, layout).evaluation, plan.cluster, closed)
     if server is None:
         return ()
     if concurrencies is None:

@@ -71,11 +71,8 @@ class Machine(Value):
         """
         The peak for a dtype, or that of the widest type it is computed in instead.
         """
-        for candidate in (compute, "bf16", "fp16"):
-            found = self.peak.get(candidate)
-            if found:
-                return found, candidate
-        return 0.0, ""
+        found = next(name for name in (compute, "bf16", "fp16") if name in self.peak)
+        return self.peak[found], found
 
 
 def machine_of(evaluation: Evaluation, cluster: Cluster) -> Machine:

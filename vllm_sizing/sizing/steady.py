@@ -21,7 +21,6 @@ from vllm_sizing.specs.workload import Workload
 ONSET = 0.04  # How sharply waiting for the KV cache begins.
 FULL = 0.95  # Busier than that, a server is not called steady.
 NORMAL_90, NORMAL_99 = 1.2816, 2.3263
-_ROUNDS = 40
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -122,14 +121,16 @@ def steady_state(
     prompts = max(1.0, min(rides / max(further * stages, 1), budget * chunks / prompt))
     chunk, attended = prompts * prompt / chunks, workload.input_tokens - prompt / 2
     alone = step(pace, max(1.0, running / stages), context)
-    mixed = step(pace, others / stages, context, chunk, attended, prompts)
+    passing = min(rides / prompts, further * stages)
+    decoding = others * passing * prompts / rides if rides else 0.0
+    mixed = step(pace, decoding / stages, context, chunk, attended, prompts)
     # Prompts alone fill their steps, as in the opening of a run.
     full = min(budget, prompt * slots) if chunks == 1 else chunk
     bare = step(pace, 0.0, 0.0, full, attended, max(1.0, full / prompt))
     decode_s, mixed_s = alone.seconds, mixed.seconds
-    passing = min(rides / prompts, further * stages)
     passing_s = passing * max(mixed_s - decode_s, 0.0) * constants.mix
-    queued_s = (rides / prompts - passing) * mixed_s
+    # A request's own step holds other prompts as well.
+    queued_s = max(0.0, (rides + 1) / prompts - passing - 1) * mixed_s
     accepted = 1.0 + (machine.queries - 1) * (workload.acceptance_rate or 0.0)
     tpot_s = stages * decode_s / accepted + passing_s / max(further, 1)
     prefill_s = (chunks + stages - 1) * mixed_s
@@ -172,15 +173,12 @@ def open_loop(server: Server, constants: Constants, rate: float) -> tuple[Steady
     if rate * fullest.e2el_s >= full:
         return fullest, True
     low, high = 0.0, full
-    found = fullest
     slots = min(full, rate * steady_state(server, constants, 1.0, pace=pace).e2el_s)
-    for _ in range(_ROUNDS):
-        found = at_load(server, constants, slots, pace=pace)
-        wanted = rate * found.e2el_s
-        if abs(wanted - slots) <= 1e-3 * slots:
-            break
+    found = at_load(server, constants, slots, pace=pace)
+    while abs((wanted := rate * found.e2el_s) - slots) > 1e-3 * slots and high - low > 1e-6 * high:
         low, high = (slots, high) if wanted > slots else (low, slots)
         slots = wanted if low < wanted < high else (low + high) / 2
+        found = at_load(server, constants, slots, pace=pace)
     return found, False
 
 
