@@ -6,8 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import attrs
-
 from vllm_sizing.errors import InvalidValueError
 from vllm_sizing.sizing.decisions import Question, settle
 from vllm_sizing.sizing.defaults import parse_version, rules_for
@@ -38,7 +36,7 @@ def load_curve(plan: Plan, concurrencies: Iterable[int] | None = None) -> tuple[
     """
     layout = fixed_layout(plan.engine_args, plan.cluster)
     rules = rules_for(parse_version(plan.vllm_version))
-    closed = attrs.evolve(plan.workload, request_rate=None)
+    closed = plan.workload.replaced(request_rate=None)
     question = Question(
         model=plan.model, cluster=plan.cluster, workload=closed, args=plan.engine_args, policy=plan.policy, rules=rules
     )
@@ -54,6 +52,6 @@ def load_curve(plan: Plan, concurrencies: Iterable[int] | None = None) -> tuple[
         if number.__class__ is not int or number < 1:
             message = f"concurrency is {number!r}; it must be an integer of at least 1"
             raise InvalidValueError(message, field="concurrency", value=number)
-        loaded = attrs.evolve(server, slots=max(1.0, number / server.replicas))
+        loaded = server.replaced(slots=max(1.0, number / server.replicas))
         points.append(LoadPoint(number, performance_of(loaded, plan.gpu.name)))
     return tuple(points)

@@ -6,8 +6,6 @@ The physics is in `roofline` and `steady`, the width of the intervals in `accura
 
 from __future__ import annotations
 
-import attrs
-
 from vllm_sizing.sizing.accuracy import estimate, intervals
 from vllm_sizing.sizing.evaluate import Evaluation
 from vllm_sizing.sizing.machine import machine_of
@@ -103,8 +101,7 @@ def with_highest_loads(performance: Performance, server: Server, constants: Cons
             least, most, best = (half, most, tried) if _kept(tried, target) else (least, half, best)
     else:
         least = most
-    return attrs.evolve(
-        performance,
+    return performance.replaced(
         max_concurrency_at_target=low * server.replicas,
         max_request_rate_at_target=(least / best.e2el_s if least else 0.0) * server.replicas,
     )

@@ -195,8 +195,7 @@ def at_load(server: Server, constants: Constants, in_flight: float, *, pace: Pac
     queue_s = load / (2 * (1 - load)) * steady.prefill_s
     seat_s = busy ** (math.sqrt(2 * (seats + 1)) - 1) / (seats * (1 - busy)) * steady.e2el_s / 2
     more = max(queue_s - steady.jitter_s, 0.0) + seat_s
-    return attrs.evolve(
-        steady,
+    return steady.replaced(
         slots=in_flight,
         running=min(steady.running, max(1.0, in_flight)),
         load=load,
