@@ -229,7 +229,7 @@ def spreads(
     share = min(1.0, steady.passing / max(further * stages, 1))
     gaps = [steady.mixed.seconds if part > 1 - share else step_s for part in (0.5, 0.9, 0.99)]
     e2el = [ttft[0] + steady.tpot_s * further] + [
-        steady.e2el_s + math.hypot(first - steady.ttft_s, further * (each - steady.tpot_s))
+        steady.e2el_s + math.hypot(max(first - steady.ttft_s, 0.0), further * (each - steady.tpot_s))
         for first, each in zip(ttft[1:], tpot[1:], strict=True)
     ]
     return (
