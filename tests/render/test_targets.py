@@ -12,12 +12,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import attrs
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
 
 import vllm_sizing as vs
 from tests.render import matrix, samples, views
 from vllm_sizing.errors import UnsupportedError
 from vllm_sizing.render.artifacts import ARTIFACTS
 from vllm_sizing.render.deployment import deployment
+from vllm_sizing.render.unit_file import unit_word
+from vllm_sizing.render.yaml import to_yaml
 from vllm_sizing.specs.engine import EngineArgs
 from vllm_sizing.specs.gpu import Cluster, GpuSpec
 from vllm_sizing.specs.workload import LatencyTarget, Workload
@@ -333,3 +338,20 @@ def test_the_smoke_test_fails_where_the_answer_is_none(server):
     server.good = True
     assert smoke(samples.encoder_only(), server).returncode == 0
     assert server.seen[-1][0] == "/pooling"
+
+
+VISIBLE = st.text(st.characters(exclude_categories=("Cc", "Cf", "Cs", "Zl", "Zp")), max_size=40)
+
+
+@given(text=VISIBLE, key=VISIBLE)
+def test_any_text_survives_yaml_for_readers_of_both_versions(text, key):
+    written = to_yaml({key: [text, {"n": text}]})
+    wanted = {key: [text, {"n": text}]}
+
+    assert yaml.safe_load(written) == wanted
+    assert YAML(typ="safe", pure=True).load(written) == wanted
+
+
+@given(text=VISIBLE)
+def test_any_text_survives_units(text):
+    assert views.unit_words(f"Exec={unit_word(text)}\n", "Exec") == [text] or not text
