@@ -168,3 +168,18 @@ def test_a_folder_that_cannot_be_written_is_told(place, monkeypatch):
 
     with pytest.raises(SourceError, match="Permission denied; choose another output folder"):
         write_files(place, [A])
+
+
+def test_folders_that_were_made_before_a_fault_are_removed(place, monkeypatch):
+    make = Path.mkdir
+
+    def failing(self, *args, **more):
+        if self.name == "y":
+            raise PermissionError(13, "Permission denied")
+        return make(self, *args, **more)
+
+    monkeypatch.setattr(Path, "mkdir", failing)
+
+    with pytest.raises(SourceError, match="Permission denied"):
+        write_files(place / "x" / "y", [A])
+    assert names(place) == set()

@@ -231,3 +231,16 @@ def test_unsafe_flags_need_a_word_and_leave_a_warning(run):
     assert written.exit_code == 0
     for name in ("serve.sh", "kubernetes.yaml"):
         assert "WARNING: middleware makes vLLM load code" in Path("out", name).read_text()
+
+
+def test_a_target_that_is_named_and_cannot_express_the_plan_is_an_error_and_left_out_of_all(run):
+    words = ("generate", "Qwen/Qwen3-8B", "--gpu", "1xh100-sxm", "--nodes", "2", "-tp", "2", "-o", "out", "--emit")
+
+    named = run(*words, "compose,script")
+    every = run(*words, "all")
+
+    assert named.exit_code == 1
+    assert "compose runs on one node and the plan needs 2" in named.stderr
+    assert every.exit_code == 0
+    assert "Left out: compose runs on one node" in every.stderr
+    assert {"serve.sh", "leaderworkerset.yaml"} <= names("out")

@@ -19,6 +19,7 @@ from ruamel.yaml import YAML
 import vllm_sizing as vs
 from tests.render import matrix, samples, views
 from vllm_sizing.errors import UnsupportedError
+from vllm_sizing.render.argv import plan_argv
 from vllm_sizing.render.artifacts import ARTIFACTS
 from vllm_sizing.render.deployment import deployment
 from vllm_sizing.render.unit_file import unit_word
@@ -130,6 +131,41 @@ def test_offloading_and_data_parallel_ranks_are_counted():
     assert wanted.cpus == 2 * (2 + 2 + 4 + 1)
     assert dict(wanted.environment)["VLLM_ENGINE_READY_TIMEOUT_S"] == str(wanted.start_s)
     assert wanted.gpus == 4
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--no-enable-log-requests",),
+        ("--enable-log-requests",),
+        ("--structured-outputs-config.backend", "xgrammar"),
+        ("--structured-outputs-config.backend=xgrammar", "--structured-outputs-config.disable_any_whitespace", "true"),
+        ("--structured-outputs-config", '{"backend":"xgrammar"}'),
+        ("--code-revision", "None"),
+        ("--mm-processor-cache-gb", "0.00001"),
+        ("--mm-processor-cache-gb=1e-05",),
+        ("--max-logprobs=7",),
+        ("--allowed-media-domains", "a.example", "b.example"),
+    ],
+)
+def test_a_config_file_says_what_words_say(words):
+    plan = with_extra(*words)
+    found = views.meaning(views.read_config(vs.render.config(plan)["config.yaml"]), "0.33.0")
+
+    assert found == views.meaning(plan_argv(plan)[2:], "0.33.0") | {"host": "127.0.0.1"}
+
+
+def test_of_several_names_metrics_and_questions_use_the_first():
+    plan = with_extra("--served-model-name", "first", "second")
+    assert 'model_name=\\"first\\"' in vs.render.alerts(plan)
+    assert '"model": "first"' in vs.render.smoke_test(plan)
+    assert "--served-model-name first" in vs.render.bench(plan)
+
+
+def test_a_report_without_estimates_says_so():
+    text = vs.render.markdown(attrs.evolve(PLAN, performance=None, decisions=()))
+    assert "Not estimated." in text
+    assert "## Flags" not in text
 
 
 def test_front_ends_wait_as_long_as_a_start_takes_wherever_there_are_several_engines():

@@ -136,9 +136,10 @@ def model_word(name: str) -> str:
 
 def served_name(plan: Plan) -> str:
     """
-    What clients call the model.
+    What clients call the model; of several names the first, which metrics carry.
     """
-    return plan.engine_args.served_model_name or model_word(plan.model.name)
+    names = extra_settings(plan).get("served_model_name") or [model_word(plan.model.name)]
+    return plan.engine_args.served_model_name or str(names[0])
 
 
 def argument_groups(

@@ -68,8 +68,8 @@ def _entries(plan: Plan) -> dict[str, Any]:
         elif use.flag.kind in (*MANY, "append_text"):
             entries[name] = list(use.value)
         elif isinstance(use.value, (dict, list)):
-            # As the text that stands on the command line: what a map becomes differs between versions.
-            entries[name] = use.words[-1] if len(use.words) == 2 else _json(use.value)
+            # As text, which every version reads alike: what a map becomes differs between them.
+            entries[name] = _json(use.value)
         elif use.value is None:
             entries[name] = "None"
         else:
