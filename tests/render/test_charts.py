@@ -67,6 +67,23 @@ def test_nothing_is_drawn_outside_the_picture(points):
             assert 0 <= float(value) <= most
 
 
+@given(value=st.floats(0, 100), limit=st.floats(0, 100), at=st.floats(0, 100))
+def test_the_limit_s_words_and_the_point_s_do_not_stand_on_each_other(value, limit, at):
+    drawn = svg.chart(
+        title="t",
+        about="a",
+        x=svg.linear_axis("x", 100),
+        y=svg.linear_axis("y", 100),
+        line=[(0, 0), (100, 100)],
+        marks=[svg.Mark(at, value, "here")],
+        limits=[svg.Limit(limit, "at most")],
+    )
+    (one,) = re.findall(r'<text class="mark[^>]* y="([\d.]+)"', drawn)
+    (other,) = re.findall(r'<text class="tick limit[^>]* y="([\d.]+)"', drawn)
+
+    assert abs(float(one) - float(other)) >= 10.8
+
+
 def test_words_are_escaped():
     drawn = svg.chart(
         title="<t>",

@@ -114,7 +114,7 @@ def chart(
     y: Axis,
     line: Sequence[Point],
     band: Sequence[tuple[float, float, float]] = (),
-    marks: Iterable[Mark] = (),
+    marks: Sequence[Mark] = (),
     limits: Iterable[Limit] = (),
 ) -> str:
     """
@@ -129,13 +129,15 @@ def chart(
     if band:
         edge = [(at, low) for at, low, _ in band] + [(at, high) for at, _, high in reversed(band)]
         parts.append(f'<polygon class="band" points="{_points(edge, x, y)}"/>')
+    rising = line[-1][1] >= line[0][1]
+    named = [_words(mark, x, y, rising=rising) for mark in marks]
     for limit in limits:
-        parts += _limit(limit, y)
+        parts += _limit(limit, y, [up for _, up, _ in named])
     parts.append(f'<polyline class="line" points="{_points(line, x, y)}"/>')
     parts += [f'<circle class="dot" cx="{_x(at, x)}" cy="{_y(value, y)}" r="2.5"/>' for at, value in line]
-    rising = line[-1][1] >= line[0][1]
-    for mark in marks:
-        parts += _mark(mark, x, y, rising=rising)
+    for mark, (at, up, side) in zip(marks, named, strict=True):
+        parts.append(f'<circle class="mark" cx="{_x(mark.x, x)}" cy="{_y(mark.y, y)}" r="5"/>')
+        parts.append(f'<text class="mark{side}" x="{at:.1f}" y="{up:.1f}">{escape(mark.text)}</text>')
     head = f"<title>{escape(title)}</title><desc>{escape(about)}</desc>"
     return (
         f'<svg class="chart" role="img" aria-label="{escape(title)}" viewBox="0 0 {WIDTH} {HEIGHT}" '
@@ -168,24 +170,27 @@ def _grid(x: Axis, y: Axis) -> Iterable[str]:
     yield f'<text class="tick at-middle" x="{(LEFT + WIDTH - RIGHT) / 2:.0f}" y="{HEIGHT - 6}">{escape(x.label)}</text>'
 
 
-def _limit(limit: Limit, y: Axis) -> Iterable[str]:
-    at = _y(limit.value, y)
+def _limit(limit: Limit, y: Axis, taken: Sequence[float]) -> Iterable[str]:
+    at = float(_y(limit.value, y))
     yield f'<line class="limit" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at}" y2="{at}"/>'
-    # Above its line where there is room, else below.
-    shift = "-.4em" if y.share(limit.value) < 0.9 else "1.1em"
-    yield f'<text class="tick limit" x="{LEFT + 5}" y="{at}" dy="{shift}">{escape(limit.text)}</text>'
+    # Above its line, or below where there is no room or other words stand.
+    above = at > TOP + _LINE and all(abs(at - _OFF - up) >= _LINE for up in taken)
+    foot = at + (-_OFF if above else _OFF + 10)
+    yield f'<text class="tick limit" x="{LEFT + 5}" y="{foot:.1f}">{escape(limit.text)}</text>'
 
 
-def _mark(mark: Mark, x: Axis, y: Axis, *, rising: bool) -> Iterable[str]:
-    left = x.share(mark.x) > 0.55  # On this side of the point its words stand.
+_LINE, _OFF = 11, 6  # Height of a line of text; of its foot over the line that it belongs to.
+
+
+def _words(mark: Mark, x: Axis, y: Axis, *, rising: bool) -> tuple[float, float, str]:
+    """
+    Where the name of a point stands, and the class that says on which side: away from the line, inside the frame.
+    """
+    left = x.share(mark.x) > 0.55
     at, up = float(_x(mark.x, x)), float(_y(mark.y, y))
-    yield f'<circle class="mark" cx="{at}" cy="{up}" r="5"/>'
-    # Away from the line, and inside the frame.
     below = (rising is not left or up < TOP + 18) and up < HEIGHT - BOTTOM - 18
     side, shift = (" at-end", -8) if left else ("", 8)
-    yield (
-        f'<text class="mark{side}" x="{at + shift:.1f}" y="{up + (17 if below else -9):.1f}">{escape(mark.text)}</text>'
-    )
+    return at + shift, up + (17 if below else -9), side
 
 
 STYLE = """
