@@ -1,5 +1,8 @@
 """
-MiMo-V2-Flash: windowed layers with sizes and sinks of their own, experts, and an MTP draft.
+MiMo-V2: windowed layers with sizes and sinks of their own, experts, and an MTP draft.
+
+Where ``attention_projection_layout`` is ``fused_qkv`` in blocks of FP8 and ranks are fewer than KV heads, vLLM pads
+keys and values to whole blocks; those few rows (below 0.01 % of a real checkpoint) are left out.
 
 Source: vLLM 0.33 ``model_executor/models/mimo_v2.py``, ``mimo_v2_mtp.py``.
 """

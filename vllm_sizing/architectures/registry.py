@@ -101,7 +101,7 @@ _MODULES = {
     "llama4_vision": ("Llama4ForConditionalGeneration",),
     "longcat": ("LongcatFlashForCausalLM", "LongcatFlashNgramForCausalLM"),
     "mamba": ("FalconMambaForCausalLM", "Mamba2ForCausalLM", "MambaForCausalLM"),
-    "mimo": ("MiMoV2FlashForCausalLM",),
+    "mimo": ("MiMoV2FlashForCausalLM", "MiMoV2ForCausalLM"),
     "minicpm3": ("MiniCPM3ForCausalLM",),
     "minicpmv": ("MiniCPMO", "MiniCPMV"),
     "minicpmv4": ("MiniCPMV4_6ForConditionalGeneration", "MiniCPMV4_7ForConditionalGeneration"),
