@@ -30,6 +30,16 @@ def test_kernels_that_cannot_share_a_cache_are_refused(model, words):
     assert "decode_context_parallel_size" in caught.value.message
 
 
+def test_blackwell_shares_a_sparse_16_bit_cache_among_ranks_with_few_heads():
+    """
+    16 heads are FlashInfer's, 32 FlashMLA's, which cannot.
+    """
+    assert planned("deepseek-ai/DeepSeek-V3.2", B200, context=2).kv_cache.bytes_per_block
+    with pytest.raises(UnsupportedError) as caught:
+        planned("deepseek-ai/DeepSeek-V3.2", B200, tensor=4, context=2)
+    assert "FLASHMLA_SPARSE: decode_context_parallel_size 2" in caught.value.message
+
+
 @pytest.mark.parametrize(
     ("tensor", "context", "refused"), [(8, 2, False), (8, 4, False), (8, 8, True), (4, 2, True), (8, 1, False)]
 )

@@ -31,6 +31,7 @@ DEFAULT_BLOCK = 16
 _PLAIN = frozenset({"float16", "bfloat16"})
 _FP8 = frozenset({"fp8", "fp8_e4m3"})
 _PER_HEAD = frozenset({"int8_per_token_head", "fp8_per_token_head", "int4_per_token_head"})
+_FEW_HEADS = 16  # On a rank, up to which FlashMLA's padding costs more than FlashInfer; platforms/cuda.py.
 _INDEXER_BLOCK = 64  # v1/attention/backends/mla/indexer.py:DeepseekV32IndexerBackend
 TURBOQUANT = frozenset({"turboquant_k8v4", "turboquant_4bit_nc", "turboquant_k3v4_nc", "turboquant_3bit_nc"})
 
@@ -166,7 +167,12 @@ _FLASHMLA_SPARSE = Backend(
     most=(10, 9),
     decode_context=frozenset({"fp8", "fp8_ds_mla"}),
 )
-_FLASHMLA_SPARSE_100 = attrs.evolve(_FLASHMLA_SPARSE, dtypes=_FLASHMLA_SPARSE.dtypes | {"nvfp4_ds_mla"}, least=(10, 0))
+_FLASHMLA_SPARSE_100 = attrs.evolve(
+    _FLASHMLA_SPARSE,
+    dtypes=_FLASHMLA_SPARSE.dtypes | {"nvfp4_ds_mla"},
+    least=(10, 0),
+    decode_context=frozenset({"fp8", "fp8_ds_mla", "nvfp4_ds_mla"}),
+)
 _FLASHINFER_SPARSE = Backend(
     name="FLASHINFER_MLA_SPARSE", dtypes=_PLAIN | _FP8, blocks=(32,), least=(10, 0), most=(10, 9)
 )
@@ -187,6 +193,7 @@ def choose_attention(
     kv_cache_dtype: str,
     *,
     block_size: int | None,
+    tensor: int = 1,
     decode_context: int = 1,
 ) -> AttentionChoice:
     """
@@ -211,16 +218,19 @@ def choose_attention(
     unequal = any(layer.head_size != layer.head_size_v for layer in plain)
     prefix_lm = "prefix_lm" in model.traits
     order = _in_order(capability, latent=bool(latent), sparse=sparse, prefix_lm=prefix_lm, unequal=unequal)
-    if "mixed_heads" in model.traits and capability[0] not in (9, 10):
+    if sparse and capability[0] == 10 and kv_cache_dtype in _PLAIN and model.num_attention_heads // tensor > _FEW_HEADS:
+        order = iter((_FLASHMLA_SPARSE_100, _FLASHINFER_SPARSE))
+    elif "mixed_heads" in model.traits and capability[0] not in (9, 10):
         order = iter((_TRITON,))  # models/config.py:Gemma4Config, where FlashAttention 4 is missing.
     for backend in order:
-        shared = decode_context > 1 and backend.decode_context is not None
-        if shared and kv_cache_dtype not in (backend.decode_context or ()):
+        reason = _refuses(backend, model, plain, capability, kv_cache_dtype, block_size)
+        shared = backend.decode_context if decode_context > 1 else None
+        if not reason and shared is not None and kv_cache_dtype not in shared:
             reason = f"decode_context_parallel_size {decode_context}"
-        else:
-            reason = _refuses(backend, model, plain, capability, kv_cache_dtype, block_size)
         if reason:
             refusals.append(f"{backend.name}: {reason}")
+            if shared and backend.name == "FLASHMLA_SPARSE" and reason.startswith("decode"):
+                break  # Chosen all the same; it refuses when it is built.
             continue
         if backend.name == "FLASH_ATTN" and kv_cache_dtype in _FP8 and "alibi" in model.traits:
             # Chosen, but then without the FlashAttention 3 that an FP8 cache needs: fa_utils.py.

@@ -125,8 +125,9 @@ def prepare(
     aligned = bool(recurrent) and prefix_caching and rules.mamba_align_pages
     alignment, state_blocks = checkpoint_pages(recurrent, gpu, rules) if aligned else (0, 1)
     attention = choose_attention(
-        model, gpu, rules, kv_cache_dtype, block_size=args.block_size, decode_context=layout.decode_context
-    )
+        model, gpu, rules, kv_cache_dtype,
+        block_size=args.block_size, tensor=layout.tensor, decode_context=layout.decode_context,
+    )  # fmt: skip
     return Setup(
         model=model,
         gpu=gpu,
