@@ -47,9 +47,10 @@ def _add_subsampling(tower: Builder, sound: Config, name: str, hidden: int) -> i
     if stages > 1:
         tower.parameter(f"{name}.layers.across.weight", channels, channels, count=stages - 1)
         tower.parameter(f"{name}.layers.across.bias", channels, count=stages - 1)
-    _add_dense(
-        tower, f"{name}.linear", channels * (bands // sound.required("subsampling_conv_stride") ** stages), hidden
-    )
+    left = bands // sound.required("subsampling_conv_stride", maximum=2**6) ** stages
+    if not left:
+        raise sound.refuse("num_mel_bins", f"enough for {stages} convolutions")
+    _add_dense(tower, f"{name}.linear", channels * left, hidden)
     return factor
 
 
