@@ -4,6 +4,7 @@ Configs of models that see or hear with one wrong value: one line that names it 
 
 import copy
 import json
+from math import prod
 
 import pytest
 
@@ -87,6 +88,12 @@ def test_a_wrong_value_is_named(family, number, changes, message):
         ("muse_glimmer", 0, {"text_config__layer_rope_theta": [0] * 6}, 0),
         # Registers fill up what the summaries leave; the index of those in use is no parameter.
         ("nemotron_vl", 0, {"vision_config__args__teachers": []}, 0),
+        # Blind: no encoder, and nothing else is missing.
+        ("muse_glimmer", 0, {"vision_config": REMOVED}, None),
+        # A draft has the encoder's output normed.
+        ("nemotron_vl", 0, {"llm_config__num_nextn_predict_layers": 1}, 2 * 768),
+        # One copy of the hidden state needs no projections and is predicted from itself.
+        ("gemma3n", 0, {"altup_num_inputs": 1}, -(2 * 3 * 512 * 512 + 10 * (16 - 1 + 64 - 1 + 512 * 3))),
         # Positions that are thrown away.
         ("ovis", 2, {"vit_config__preserve_original_pe": False}, -(32**2) * 384),
         # One convolution, so none across channels: 64 of 9 with bias twice, 64 x 64 with bias twice, and a wider linear.
@@ -99,8 +106,10 @@ def test_a_wrong_value_is_named(family, number, changes, message):
     ],
 )  # fmt: skip
 def test_a_setting_changes_the_parameters_as_it_says(family, number, changes, parameters):
-    before = model_from_config(recorded(family, number)).num_parameters
-    assert model_from_config(recorded(family, number, **changes)).num_parameters - before == parameters
+    whole, changed = (model_from_config(recorded(family, number, **some)) for some in ({}, changes))
+    if parameters is None:
+        parameters = -sum(prod(tensor.shape) * tensor.count for tensor in whole.tensors if tensor.tower != "language")
+    assert changed.num_parameters - whole.num_parameters == parameters
 
 
 def test_transformers_spelling_of_voxtral_is_read():

@@ -85,10 +85,7 @@ def selected_layers(config: Config, number: int) -> int:
     Layers up to the one whose output is taken.
     """
     layer = config.integer("select_layer", default=-1, minimum=-number, maximum=number - 1)
-    built = number + layer + 1 if layer < 0 else layer + 1
-    if not built:
-        raise config.refuse("select_layer", "a layer that leaves at least one")
-    return built
+    return number + layer + 1 if layer < 0 else layer + 1
 
 
 def read_ratio(config: Config) -> int:
