@@ -255,7 +255,7 @@ def _measured(
             f"Grace: {grace_s} s = {PRE_STOP_S} s for routers to notice + drain + 15 s",
             f"Shared memory: {shm_note}",
             f"Memory: {format_gib(request, 1)} = 4 GiB + 4 GiB x {gpus} (GPUs) + {extra}",
-            f"Memory limit: {format_gib(page_cache, 1)} more, for the pages of files: the weights of a node or one shard",
+            f"Memory limit: {format_gib(page_cache, 1)} more, for pages of files: the weights of a node or one shard",
             f"CPU: {cpus} threads = 2 x ({busy}); no limit, because engines spin",
             f"Disk: {format_gib(disk, 0)} = 1.1 x {format_gib(checkpoint, 1)} of weights + 10 GiB for caches",
         ),
