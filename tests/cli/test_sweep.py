@@ -4,6 +4,9 @@
 
 import io
 import json
+import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -45,6 +48,25 @@ def test_the_report_is_the_librarys(run):
 
 def test_processes_give_the_same_answer(run):
     assert run(*SMALL, *TARGET, "--json", "--jobs", "2").stdout == run(*SMALL, *TARGET, "--json").stdout
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg") or (os.cpu_count() or 1) < 2, reason="no process group, or one CPU")
+def test_an_interrupt_ends_all_processes_quietly(python_env):
+    words = ["sweep", QWEN, "--jobs", "2", "--json-lines"]
+    started = subprocess.Popen(
+        [sys.executable, "-m", "vllm_sizing", *words],
+        env=python_env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    started.stdout.readline()  # The processes are at work.
+
+    os.killpg(started.pid, signal.SIGINT)
+    _, stderr = started.communicate(timeout=60)
+
+    assert started.returncode == 130
+    assert stderr.strip() == b""
 
 
 def test_every_candidate_is_a_line_of_json(run):

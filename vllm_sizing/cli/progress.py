@@ -56,6 +56,8 @@ def workers(number: int | None) -> Iterator[Executor | None]:
         return
 
     from concurrent.futures import ProcessPoolExecutor
+    from signal import SIG_IGN, SIGINT, signal
 
-    with ProcessPoolExecutor(number) as executor:
+    # Ctrl-C reaches all of them; this process alone is to answer it.
+    with ProcessPoolExecutor(number, initializer=signal, initargs=(SIGINT, SIG_IGN)) as executor:
         yield executor
