@@ -52,3 +52,20 @@ def test_a_model_that_no_image_reaches_looks_one_way():
     text = without_unserved(prefixed, vs.EngineArgs(language_model_only=True))
     assert "prefix_lm" not in text.traits
     assert not text.encoders
+
+
+def test_a_context_is_shortened_to_where_a_shorter_video_leaves_room():
+    """
+    Not to what the cache holds beside the video of the longest context.
+    """
+    gpu = attrs.evolve(vs.find_gpu("l4"), memory_bytes=7 * 2**30)
+    whole = vs.EngineArgs(max_model_len=MODEL.max_model_len)
+    assert vs.plan(MODEL, gpu, engine_args=whole, vllm_version="0.33.0").oom_risk != "low"
+    plan = vs.plan(MODEL, gpu, vllm_version="0.33.0")
+    assert (plan.oom_risk, plan.engine_args.max_model_len) == ("low", MODEL.max_model_len - 1024)
+
+
+def test_a_context_is_not_shortened_below_what_is_wanted():
+    gpu = attrs.evolve(vs.find_gpu("l4"), memory_bytes=3 * 2**30)
+    plan = vs.plan(MODEL, gpu, vs.Workload(20_000, 1000), vllm_version="0.33.0")
+    assert (plan.fits, plan.engine_args.max_model_len) == (False, 21_000)

@@ -6,6 +6,7 @@ A value that the user fixed is kept or refused, never altered.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import attrs
@@ -195,21 +196,52 @@ def _shorter(question: Question, layout: Layout, args: EngineArgs, evaluation: E
     """
     The longest request that fits even at the bad end of the estimates, in whole steps.
     """
-    numbers, setup = evaluation.numbers, evaluation.setup
-    reserved = 1 if question.rules.null_block_checked else 0
-    for available in (numbers.available_cautious, numbers.available_bytes):
-        blocks = numbers.cache.num_blocks(available) - reserved
-        longest = numbers.cache.longest(max(blocks, 0), setup.in_flight_tokens, evaluation.max_model_len)
-        wanted = min(question.workload.tokens_per_request, evaluation.max_model_len)
-        length = longest // LENGTH_STEP * LENGTH_STEP
-        length = max(length, wanted) if wanted <= longest else length
-        if length >= wanted and 0 < length < evaluation.max_model_len:
-            return _measure(question, layout, args, length)
+    wanted = min(question.workload.tokens_per_request, evaluation.max_model_len)
+    tried: list[tuple[int, Evaluation]] = []
+    for shortest, longest in _ranges(evaluation):
+        start = evaluation
+        if longest < evaluation.max_model_len:
+            start = _measure(question, layout, args, max(longest // LENGTH_STEP * LENGTH_STEP, wanted))
+        tried.append((shortest, start))
+        if start.safe or shortest <= wanted:
+            break
+    for cautious in (True, False):
+        for shortest, start in tried:
+            if cautious and start.safe:
+                return start
+            length = _fitting(start, wanted, cautious=cautious)
+            if max(wanted, shortest) <= length < evaluation.max_model_len:
+                return _measure(question, layout, args, length)
     if evaluation.fits:
         return evaluation
     # Nothing fits: the shortfall is that of the requests which are wanted, not of the longest ones.
-    wanted = min(question.workload.tokens_per_request, evaluation.max_model_len)
     return _measure(question, layout, args, wanted)
+
+
+def _ranges(evaluation: Evaluation) -> Iterator[tuple[int, int]]:
+    """
+    Lengths for which profiling shows equally long videos, the longest first.
+    """
+    longest, setup = evaluation.max_model_len, evaluation.setup
+    encoders = setup.model.encoders if setup.profile_encoders else ()
+    sizes = [(encoder.tokens_within(longest), encoder.step_tokens) for encoder in encoders]
+    tokens, step = max(sizes, default=(0, 0))
+    for steps in range(tokens // step if step else 0, 1, -1):
+        yield steps * step, longest
+        longest = steps * step - 1
+    yield 1, longest
+
+
+def _fitting(evaluation: Evaluation, wanted: int, *, cautious: bool) -> int:
+    """
+    The longest request that the cache holds, in whole steps unless the wanted one is between.
+    """
+    numbers, setup = evaluation.numbers, evaluation.setup
+    available = numbers.available_cautious if cautious else numbers.available_bytes
+    blocks = numbers.cache.num_blocks(available) - (1 if setup.rules.null_block_checked else 0)
+    longest = numbers.cache.longest(max(blocks, 0), setup.in_flight_tokens, evaluation.max_model_len)
+    length = longest // LENGTH_STEP * LENGTH_STEP
+    return max(length, wanted) if wanted <= longest else length
 
 
 def _consider(question: Question) -> list[Candidate]:
