@@ -155,6 +155,7 @@ _MODULES = {
     ),
     "siglip2_models": ("Lfm2VlForConditionalGeneration", "Phi4ForCausalLMV"),
     "speech": ("GlmAsrForConditionalGeneration", "MossTranscribeDiarizeForConditionalGeneration"),
+    "two_towers": ("CLIPModel", "SiglipModel"),
     "whisper": ("WhisperForConditionalGeneration",),
     "step3_text": ("Step3TextForCausalLM",),
     "step3p5": ("Step3p5ForCausalLM",),
