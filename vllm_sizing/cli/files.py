@@ -125,7 +125,7 @@ class _Place(NamedTuple):
         """
         (source, _), (target, _) = self.at(old), self.at(new)
         where = {} if self.descriptor is None else {"src_dir_fd": self.descriptor, "dst_dir_fd": self.descriptor}
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, NotImplementedError):
             os.link(source, target, **where, follow_symlinks=False)
 
     def remove(self, name: str) -> None:
