@@ -45,6 +45,9 @@ def recorded(family, number, **changes):
         ("gemma3n", 3, {"audio_config__sscp_conv_kernel_size": [[3, 3]]}, "sscp_conv_kernel_size is"),
         ("gemma3n", 3, {"audio_config__input_feat_size": 1, "audio_config__sscp_conv_kernel_size": [[3, 9], [3, 9]]},
          "input_feat_size is 1"),
+        ("granite4_vision", 0, {"downsample_rate": "half"}, "downsample_rate is 'half'; it must be a fraction like '4/8'"),
+        ("granite4_vision", 0, {"deepstack_layer_map": None}, "deepstack_layer_map is missing"),
+        ("granite4_vision", 0, {"image_grid_pinpoints": [[384]]}, "image_grid_pinpoints is"),
         ("granite_speech", 0, {"window_size": 3}, "window_size is 3; it must be at least downsample_rate"),
         ("inkling", 0, {"text_config__num_key_value_heads": 3}, "num_key_value_heads"),
         ("inkling", 1, {"text_config__swa_num_key_value_heads": 5}, "num_key_value_heads"),
@@ -99,6 +102,8 @@ def test_a_wrong_value_is_named(family, number, changes, message):
         # One convolution, so none across channels: 64 of 9 with bias twice, 64 x 64 with bias twice, and a wider linear.
         ("nemotron_vl", 2, {"sound_config__subsampling_factor": 2},
          -2 * (64 * 9 + 64) - 2 * (64 * 64 + 64) + 256 * 64 * (40 - 10)),
+        # Corners may feed other layers than the usual four; that changes buffers only.
+        ("granite4_vision", 0, {"spatial_target_layers": None}, 0),
         # Experts with a width of their own key.
         ("inkling", 3, {"dense_intermediate_size": 1024}, 4 * (8 + 1) * 3 * 512 * (512 - 256)),
         # All layers dense: no gate, no experts.

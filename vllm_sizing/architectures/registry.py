@@ -76,6 +76,7 @@ _MODULES = {
         "GraniteForCausalLM", "GraniteMoeForCausalLM", "GraniteMoeSWAForCausalLM", "GraniteMoeSharedForCausalLM",
         "GraniteSWAForCausalLM",
     ),
+    "granite4_vision": ("Granite4VisionForConditionalGeneration",),
     "granite_hybrid": ("GraniteMoeHybridForCausalLM",),
     "granite_speech": ("GraniteSpeechForConditionalGeneration", "GraniteSpeechPlusForConditionalGeneration"),
     "hrm": ("HrmTextForCausalLM",),
