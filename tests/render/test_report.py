@@ -162,3 +162,16 @@ def test_a_model_of_unknown_size_has_none():
 
 def test_small_models_are_counted_in_millions():
     assert "568M, bfloat16" in report.subject(samples.encoder_only())
+
+
+def test_the_load_within_the_targets_is_told_where_there_are_targets():
+    plan = samples.fits()
+    asked = attrs.evolve(
+        plan,
+        performance=attrs.evolve(plan.performance, max_concurrency_at_target=81, max_request_rate_at_target=7.72),
+    )
+
+    assert "Within the targets" not in {row.label for row in report.performance(plan)}
+    assert report.performance(asked)[-1] == report.Row(
+        "Within the targets", "81 at once", "or 7.72 requests/s at random"
+    )

@@ -330,3 +330,49 @@ class TestSettings:
         ]  # fmt: skip
 
         assert found[1] > found[0]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "deepseek-ai/DeepSeek-V3.2",
+        "deepseek-ai/DeepSeek-V4-Flash",
+        "nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-NVFP4",
+        "Qwen/Qwen3.5-27B",
+        "google/gemma-3-12b-it",
+        "zai-org/GLM-5-FP8",
+    ],
+)
+def test_every_kind_of_cache_is_read_and_longer_contexts_cost_more(name):
+    model = vs.load_model(name)
+    short, long = (
+        vs.plan(
+            model, vs.find_gpu("b200"), vs.Workload(tokens, 512, 16), num_gpus=8,
+            engine_args=vs.EngineArgs(tensor_parallel_size=8, max_model_len=40_000),
+        ).performance
+        for tokens in (1024, 32_768)
+    )  # fmt: skip
+
+    assert 0 < short.tpot_ms.mid < long.tpot_ms.mid
+    assert short.ttft_ms.mid < long.ttft_ms.mid
+
+
+def test_a_window_bounds_what_a_long_context_costs():
+    """
+    Gemma 3 keeps five windows to one whole layer: the same layers without windows read several times as much.
+    """
+    model = vs.load_model("google/gemma-3-12b-it")
+    whole = attrs.evolve(
+        model, cache_layers=tuple(attrs.evolve(layer, window=10**6) if hasattr(layer, "window") else layer for layer in model.cache_layers),
+    )  # fmt: skip
+
+    def gap(one):
+        at = [
+            vs.plan(
+                one, H100, vs.Workload(tokens, 64, 4), engine_args=vs.EngineArgs(max_model_len=33_000)
+            ).performance.itl_percentiles_ms.p50
+            for tokens in (512, 32_000)
+        ]
+        return at[1] - at[0]
+
+    assert gap(whole) > 2.5 * gap(model)

@@ -15,7 +15,9 @@ from vllm_sizing.specs.engine import thaw
 from vllm_sizing.units import GIB, format_gib
 
 if TYPE_CHECKING:
-    from vllm_sizing.specs.plan import Estimate, Plan
+    from collections.abc import Iterator
+
+    from vllm_sizing.specs.plan import Estimate, Percentiles, Performance, Plan
 
 # The longest name on the Hub has 96 characters; what is longer is a path, and the command has it whole.
 _LONGEST_NAME = 120
@@ -201,14 +203,28 @@ def performance(plan: Plan) -> list[Row]:
     if speed is None:
         return []
     each = f"; {figure(1e3 / speed.tpot_ms.mid)} tokens/s each" if speed.tpot_ms.mid > 0 else ""
+    shared = f", {figure(speed.output_tokens_per_s_per_gpu.mid)}/GPU" if plan.num_gpus > 1 else ""
+    running = f"; {speed.num_running:,} running{shared}"
     return [
-        _time("Time to first token", speed.ttft_ms),
+        _time("Time to first token", speed.ttft_ms, _p99(speed.ttft_percentiles_ms)),
         _time("Time per output token", speed.tpot_ms, each),
-        _time("Whole request", speed.e2el_ms),
-        _rate("Output, all requests", speed.output_tokens_per_s, "tokens/s", f"; {speed.num_running:,} running"),
+        _time("Whole request", speed.e2el_ms, _p99(speed.e2el_percentiles_ms)),
+        _rate("Output, all requests", speed.output_tokens_per_s, "tokens/s", running),
         _rate("Prompts alone", speed.prefill_tokens_per_s, "tokens/s", "; one replica"),
         _rate("Requests", speed.requests_per_s, "per s"),
+        *_at_target(speed),
     ]
+
+
+def _p99(spread: Percentiles) -> str:
+    unit, scale = ("s", 1e3) if spread.p99 >= 1e3 else ("ms", 1.0)
+    return f"; p99 {figure(spread.p99 / scale)} {unit}"
+
+
+def _at_target(speed: Performance) -> Iterator[Row]:
+    most, rate = speed.max_concurrency_at_target, speed.max_request_rate_at_target
+    if most is not None and rate is not None:
+        yield Row("Within the targets", f"{most:,} at once", f"or {figure(rate)} requests/s at random")
 
 
 def _time(label: str, estimate: Estimate, remark: str = "") -> Row:

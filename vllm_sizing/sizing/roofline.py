@@ -160,8 +160,6 @@ def distinct_experts(total: int, chosen: int, tokens: float, routing: float = 1.
     >>> round(distinct_experts(128, 8, 1)), round(distinct_experts(128, 8, 1000))
     (8, 128)
     """
-    if chosen >= total:
-        return float(total)
     return total * (1.0 - math.pow(1.0 - chosen / total, math.pow(tokens, routing)))
 
 
