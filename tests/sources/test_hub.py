@@ -292,7 +292,6 @@ def test_endpoint_that_is_no_address(hub, monkeypatch, endpoint):
 @pytest.mark.parametrize(
     ("files", "said"),
     [
-        ({"params.json": b"{}"}, "Mistral's own format is not read"),
         ({"adapter_config.json": b"{}"}, "LoRA adapter"),
         ({"model-Q4_K_M.gguf": b""}, "GGUF files"),
         ({"model_index.json": b"{}"}, "diffusion pipeline"),
@@ -446,3 +445,11 @@ def test_variables_of_the_client_are_honoured(run, hub, tmp_path):
 
 def test_variable_that_is_no_number(run):
     assert "huggingface_hub does not start" in run(HF_HUB_ETAG_TIMEOUT="soon")
+
+
+def test_params_json_stands_in_for_a_config(hub):
+    params = {"dim": 64, "n_layers": 2, "n_heads": 4, "hidden_dim": 128, "vocab_size": 1000}
+    hub.repositories["org/mistral"] = {"params.json": json.dumps(params).encode()}
+    facts = fetch_hub_facts("org/mistral")
+    assert facts.config["architectures"] == ["MistralForCausalLM"]
+    assert facts.provenance[0].startswith("params.json: org/mistral")

@@ -107,7 +107,6 @@ def test_links_are_followed(folder, tmp_path_factory):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("params.json", "Mistral's own format"),
         ("adapter_config.json", "LoRA adapter"),
         ("x.gguf", "GGUF files"),
         ("model_index.json", "diffusion pipeline"),

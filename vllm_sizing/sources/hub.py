@@ -17,7 +17,15 @@ import attrs
 from vllm_sizing.errors import SizingError, SourceError
 from vllm_sizing.sources.documents import MAX_DOCUMENT_BYTES
 from vllm_sizing.sources.hub_errors import explain, is_about_connection
-from vllm_sizing.sources.local import CONFIG_FILE, QUANT_FILE, fetch_local_facts, no_config, read_bytes, read_document
+from vllm_sizing.sources.local import (
+    CONFIG_FILE,
+    PARAMS_FILE,
+    QUANT_FILE,
+    fetch_local_facts,
+    no_config,
+    read_bytes,
+    read_document,
+)
 from vllm_sizing.sources.safetensors import (
     INDEX_FILE,
     LENGTH_BYTES,
@@ -117,12 +125,14 @@ def _try_connection(client: Any, repository: _Repository) -> Exception | None:
 def _fetch_online(client: Any, repository: _Repository) -> ModelFacts:
     path = _download(client, repository, CONFIG_FILE, MAX_DOCUMENT_BYTES)
     if path is None:
+        path = _download(client, repository, PARAMS_FILE, MAX_DOCUMENT_BYTES)
+    if path is None:
         raise SourceError(_why_no_config(client, repository), source=repository.repo_id)
     commit = path.parent.name  # The cache keeps files under snapshots/<commit>/.
     pinned = attrs.evolve(repository, revision=commit)
     where = f"{repository.repo_id} at {commit[:12]}"
     _download(client, pinned, QUANT_FILE, MAX_DOCUMENT_BYTES)
-    for name in wanted_files(read_document(path, f"{CONFIG_FILE} of {where}")):
+    for name in wanted_files(read_document(path, f"{path.name} of {where}")):
         _download(client, pinned, name, MAX_DOCUMENT_BYTES)
     facts = attrs.evolve(fetch_local_facts(path.parent, name=repository.repo_id, where=where), revision=commit)
     if facts.headers is not None:  # The weights lie in the cache.

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from vllm_sizing.architectures.mistral_format import config_from_params
 from vllm_sizing.errors import SourceError
 from vllm_sizing.sources.documents import MAX_DOCUMENT_BYTES, parse_json_object
 from vllm_sizing.sources.safetensors import (
@@ -29,6 +30,7 @@ from vllm_sizing.specs.facts import ModelFacts, SafetensorsHeaders
 
 # Below, os.path.lexists and not Path.exists: a link that leads nowhere is a fault to be told, not an absence.
 CONFIG_FILE = "config.json"
+PARAMS_FILE = "params.json"  # Mistral's own format.
 QUANT_FILE = "hf_quant_config.json"
 
 
@@ -49,10 +51,14 @@ def fetch_local_facts(path: Path, *, name: str, where: str | None = None) -> Mod
             return ModelFacts(name=name, config=read_document(path, label), provenance=(f"config: {label}",))
         path = path.parent
     where = where or str(path)
-    if not os.path.lexists(path / CONFIG_FILE):
+    own = not os.path.lexists(path / CONFIG_FILE) and os.path.lexists(path / PARAMS_FILE)
+    if not own and not os.path.lexists(path / CONFIG_FILE):
         raise SourceError(no_config(where, list_names(path)), source=where)
-    config = read_document(path / CONFIG_FILE, f"{CONFIG_FILE} of {where}")
-    used, missed = [f"config.json: {where}"], []
+    file = PARAMS_FILE if own else CONFIG_FILE
+    config = read_document(path / file, f"{file} of {where}")
+    if own:
+        config = config_from_params(config)
+    used, missed = [f"{file}: {where}"], []
     quant = None
     if os.path.lexists(path / QUANT_FILE):
         quant = read_document(path / QUANT_FILE, f"{QUANT_FILE} of {where}")
@@ -147,9 +153,7 @@ def no_config(where: str, names: Iterable[str]) -> str:
     'models/x has no config.json but GGUF files; give the model that they were made from'
     """
     there = set(names)
-    if "params.json" in there:
-        hint = "params.json; Mistral's own format is not read, give the same model with a config.json"
-    elif "adapter_config.json" in there:
+    if "adapter_config.json" in there:
         hint = "a LoRA adapter; give its base model (base_model_name_or_path in adapter_config.json)"
     elif any(name.endswith(".gguf") for name in there):
         hint = "GGUF files; give the model that they were made from"
