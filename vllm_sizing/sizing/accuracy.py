@@ -8,9 +8,13 @@ prints them; what they cover is in ``docs/explanation/accuracy.md``.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
+
+import attrs
 
 from vllm_sizing.sizing.steady import Server, Steady
 from vllm_sizing.specs.plan import Estimate
+from vllm_sizing.specs.value import Value
 
 Logs = tuple[float, float]
 
@@ -40,25 +44,39 @@ def regime(server: Server, steady: Steady) -> str:
     return "small batch" if steady.running <= SMALL_BATCH else "large batch"
 
 
-def intervals(server: Server, steady: Steady, gpu: str) -> tuple[Logs, Logs, Logs, str]:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Interval(Value):
     """
-    80 % intervals of TTFT, TPOT and throughput as logarithms, and what they rest on.
+    The 80 % interval of a figure as factors of its middle.
     """
-    kind = regime(server, steady)
-    ttft, tpot, rate = LOGS[kind]
-    basis = f"80 % of left-out models on H100, H200 and B200, {kind}"
-    if gpu in FITTED:
-        return ttft, tpot, rate, basis
-    basis += f"; {gpu} was not among them: twice as wide"
-    return _wider(ttft), _wider(tpot), _wider(rate), basis
+
+    low: float
+    high: float
+    basis: str
+
+    def around(self, mid: float) -> Estimate:
+        """
+        A figure with its interval.
+        """
+        return Estimate(mid * self.low, mid, mid * self.high, self.basis)
+
+    def against(self, mid: float) -> Estimate:
+        """
+        A figure that falls where this one rises.
+        """
+        return Estimate(mid / self.high, mid, mid / self.low, self.basis)
 
 
-def _wider(logs: Logs) -> Logs:
-    return logs[0] * WIDER, logs[1] * WIDER
-
-
-def estimate(mid: float, log: Logs, basis: str) -> Estimate:
+@lru_cache(maxsize=256)
+def intervals(kind: str, gpu: str, remark: str = "") -> tuple[Interval, Interval, Interval]:
     """
-    A figure with its interval.
+    Intervals of TTFT, TPOT and throughput in a regime.
     """
-    return Estimate(mid * math.exp(log[0]), mid, mid * math.exp(log[1]), basis)
+    basis, width = f"80 % of left-out models on H100, H200 and B200, {kind}", 1.0
+    if gpu not in FITTED:
+        basis, width = f"{basis}; {gpu} was not among them: twice as wide", WIDER
+    ttft, tpot, rate = (
+        Interval(low=math.exp(low * width), high=math.exp(high * width), basis=basis + remark)
+        for low, high in LOGS[kind]
+    )
+    return ttft, tpot, rate

@@ -6,7 +6,7 @@ The physics is in `roofline` and `steady`, the width of the intervals in `accura
 
 from __future__ import annotations
 
-from vllm_sizing.sizing.accuracy import estimate, intervals
+from vllm_sizing.sizing.accuracy import intervals, regime
 from vllm_sizing.sizing.evaluate import Evaluation
 from vllm_sizing.sizing.machine import machine_of
 from vllm_sizing.sizing.roofline import pace_of
@@ -14,7 +14,7 @@ from vllm_sizing.sizing.speed_constants import Constants
 from vllm_sizing.sizing.steady import Server, Steady, at_load, open_loop, spreads, steady_state
 from vllm_sizing.sizing.work import work_of
 from vllm_sizing.specs.gpu import Cluster
-from vllm_sizing.specs.plan import Percentiles, Performance
+from vllm_sizing.specs.plan import Performance
 from vllm_sizing.specs.workload import LatencyTarget, Workload
 
 DEFAULTS = Constants()
@@ -44,39 +44,32 @@ def performance_of(server: Server, gpu: str, constants: Constants = DEFAULTS) ->
         steady, overloaded = open_loop(server, constants, rate / server.replicas)
     in_flight = steady.slots * server.replicas
     requests_per_s = in_flight / steady.e2el_s
-    ttft, tpot, speed, basis = intervals(server, steady, gpu)
-    if overloaded:
-        basis += "; overloaded: latency grows without end, these figures are of the full server"
-    slow = (-speed[1], -speed[0])
+    remark = "; overloaded: latency grows without end, these figures are of the full server" if overloaded else ""
+    ttft, tpot, speed = intervals(regime(server, steady), gpu, remark)
     accepted = 1.0 + (server.machine.queries - 1) * (workload.acceptance_rate or 0.0)
     output, total = requests_per_s * workload.output_tokens, requests_per_s * workload.tokens_per_request
-    spread = spreads(server, steady, constants, random=rate is not None)
-    ttft_spread, tpot_spread, itl_spread, e2el_spread = (_milliseconds(each) for each in spread)
+    ttft_spread, tpot_spread, itl_spread, e2el_spread = spreads(server, steady, constants, random=rate is not None)
     return Performance(
-        ttft_ms=estimate(steady.ttft_s * 1e3, ttft, basis),
-        tpot_ms=estimate(steady.tpot_s * 1e3, tpot, basis),
-        itl_ms=estimate(steady.tpot_s * accepted * 1e3, tpot, basis),
-        e2el_ms=estimate(steady.e2el_s * 1e3, slow, basis),
+        ttft_ms=ttft.around(steady.ttft_s * 1e3),
+        tpot_ms=tpot.around(steady.tpot_s * 1e3),
+        itl_ms=tpot.around(steady.tpot_s * accepted * 1e3),
+        e2el_ms=speed.against(steady.e2el_s * 1e3),
         ttft_percentiles_ms=ttft_spread,
         tpot_percentiles_ms=tpot_spread,
         itl_percentiles_ms=itl_spread,
         e2el_percentiles_ms=e2el_spread,
-        burst_ttft_ms=estimate(steady.burst_s * 1e3, ttft, basis),
-        output_tokens_per_s=estimate(output, speed, basis),
-        total_tokens_per_s=estimate(total, speed, basis),
-        requests_per_s=estimate(requests_per_s, speed, basis),
-        output_tokens_per_s_per_gpu=estimate(output / server.num_gpus, speed, basis),
-        total_tokens_per_s_per_gpu=estimate(total / server.num_gpus, speed, basis),
-        prefill_tokens_per_s=estimate(steady.prefill_tokens_per_s, (-ttft[1], -ttft[0]), basis),
+        burst_ttft_ms=ttft.around(steady.burst_s * 1e3),
+        output_tokens_per_s=speed.around(output),
+        total_tokens_per_s=speed.around(total),
+        requests_per_s=speed.around(requests_per_s),
+        output_tokens_per_s_per_gpu=speed.around(output / server.num_gpus),
+        total_tokens_per_s_per_gpu=speed.around(total / server.num_gpus),
+        prefill_tokens_per_s=ttft.against(steady.prefill_tokens_per_s),
         num_running=round(steady.running),
         in_flight=in_flight,
         limit=_limit(server, steady),
         overloaded=overloaded,
     )
-
-
-def _milliseconds(spread: Percentiles) -> Percentiles:
-    return Percentiles(spread.p50 * 1e3, spread.p90 * 1e3, spread.p99 * 1e3)
 
 
 def with_highest_loads(performance: Performance, server: Server, constants: Constants = DEFAULTS) -> Performance:

@@ -209,7 +209,7 @@ def spreads(
     server: Server, steady: Steady, constants: Constants, *, random: bool
 ) -> tuple[Percentiles, Percentiles, Percentiles, Percentiles]:
     """
-    Percentiles in seconds of TTFT, TPOT, the gap between two tokens, and the whole request.
+    Percentiles in milliseconds of TTFT, TPOT, the gap between two tokens, and the whole request.
 
     Args:
         random: Requests arrive at random (an open loop), so that their number in flight changes as well.
@@ -232,12 +232,11 @@ def spreads(
         steady.e2el_s + math.hypot(max(first - steady.ttft_s, 0.0), further * (each - steady.tpot_s))
         for first, each in zip(ttft[1:], tpot[1:], strict=True)
     ]
-    return (
-        Percentiles(*ttft),
-        Percentiles(*tpot),
-        Percentiles(*(stages * gap for gap in gaps)),
-        Percentiles(*e2el),
-    )
+    return _milliseconds(ttft), _milliseconds(tpot), _milliseconds([stages * gap for gap in gaps]), _milliseconds(e2el)
+
+
+def _milliseconds(seconds: list[float]) -> Percentiles:
+    return Percentiles(seconds[0] * 1e3, seconds[1] * 1e3, seconds[2] * 1e3)
 
 
 def _tail(share: float, chance: float, mean_s: float) -> float:
