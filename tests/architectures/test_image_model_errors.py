@@ -35,6 +35,7 @@ def recorded(family, number, **changes):
 @pytest.mark.parametrize(
     ("family", "number", "changes", "message"),
     [
+        ("aria", 0, {"projector_patch_to_query_dict": {}}, "projector_patch_to_query_dict is {}"),
         ("deepseek_vision", 2, {"candidate_resolutions": [[384]]}, "candidate_resolutions is"),
         ("deepseek_vision", 0, {"projector_config__projector_type": "mlp"}, "projector_config.projector_type is 'mlp'"),
         ("gemma3n", 0, {"intermediate_size": [64, 64]}, "intermediate_size is"),

@@ -7,7 +7,7 @@ import pytest
 from tests.architectures.recorded import cases, check, check_start
 
 FAMILIES = (
-    "audio_flamingo", "blip2", "cohere2_vision", "deepseek_vision", "eagle", "gemma3n", "granite4_vision", "granite_speech",
+    "aria", "audio_flamingo", "blip2", "cohere2_vision", "deepseek_vision", "eagle", "gemma3n", "granite4_vision", "granite_speech",
     "idefics3",
     "inkling", "internvl", "minicpmv", "minicpmv4", "molmo", "molmo2", "muse_glimmer", "nemotron_vl", "ovis", "paligemma",
     "phi3_vision", "phi4mm", "siglip2_models", "speech", "ultravox", "voxtral",

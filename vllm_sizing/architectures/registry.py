@@ -31,6 +31,7 @@ _MODULES = {
     "bert_rope": (
         "ColBERTJinaRobertaModel", "GteModel", "GteNewForSequenceClassification", "GteNewModel", "NomicBertModel",
     ),
+    "aria": ("AriaForConditionalGeneration",),
     "audio_flamingo": ("AudioFlamingo3ForConditionalGeneration",),
     "blip2": ("Blip2ForConditionalGeneration",),
     "bailing_linear": ("BailingMoeV2_5ForCausalLM",),
