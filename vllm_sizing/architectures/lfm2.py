@@ -117,13 +117,16 @@ def _add_experts(builder: Builder, layer: str, stack: Stack) -> Stack:
 
 def build(checkpoint: Checkpoint) -> ModelSpec:
     """
-    The `ModelSpec` of an LFM2, or of one with ColBERT's projection.
+    The `ModelSpec` of an LFM2, of one with ColBERT's projection, or of one that looks both ways.
     """
-    name, builder = checkpoint.architecture, checkpoint.builder()
-    pools = name == "ColBERTLfm2Model"
-    stack = add_language_model(builder, checkpoint.text, architecture="Lfm2ForCausalLM" if pools else name)
+    name, text, builder = checkpoint.architecture, checkpoint.text, checkpoint.builder()
+    pools = name not in _DEFAULTS
+    stack = add_language_model(builder, text, architecture="Lfm2ForCausalLM" if pools else name)
     if pools:
         builder.traits -= {"tied_embeddings", "lora_tied_head"}
         builder.traits |= {"no_lora", "no_pipeline", "whole_prompts"}
-        add_colbert(builder, stack.text, stack.hidden, read_head_dtype(checkpoint.text))
+    if name == "ColBERTLfm2Model":
+        add_colbert(builder, stack.text, stack.hidden, read_head_dtype(text))
+    elif pools:
+        builder.cache_layers = []  # Its attention and convolutions look both ways, at a whole prompt.
     return finish(checkpoint, builder, stack)

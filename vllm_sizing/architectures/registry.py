@@ -93,7 +93,7 @@ _MODULES = {
         "NVLM_D", "QianfanOCRForConditionalGeneration", "SkyworkR1VChatModel",
     ),
     "jamba": ("JambaForCausalLM", "JambaForSequenceClassification"),
-    "lfm2": ("ColBERTLfm2Model", "Lfm2ForCausalLM", "Lfm2MoeForCausalLM"),
+    "lfm2": ("ColBERTLfm2Model", "Lfm2BidirectionalModel", "Lfm2ForCausalLM", "Lfm2MoeForCausalLM"),
     "llava": (
         "LightOnOCRForConditionalGeneration", "LlavaForConditionalGeneration", "LlavaNextForConditionalGeneration",
         "LlavaNextVideoForConditionalGeneration", "LlavaOnevisionForConditionalGeneration",
@@ -188,7 +188,7 @@ _POOLING = frozenset({
     "BertSpladeSparseEmbeddingModel", "BgeM3EmbeddingModel", "CLIPModel", "ColBERTJinaRobertaModel",
     "ColBERTLfm2Model", "ColBERTModernBertModel", "ColModernVBertForRetrieval", "EmbeddingGemma2Model",
     "GPT2ForSequenceClassification", "GteNewForSequenceClassification", "HF_ColBERT", "InternLM2ForRewardModel",
-    "JambaForSequenceClassification", "JinaEmbeddingsV5Model", "JinaForRanking",
+    "JambaForSequenceClassification", "JinaEmbeddingsV5Model", "JinaForRanking", "Lfm2BidirectionalModel",
     "LlamaBidirectionalForSequenceClassification", "LlamaBidirectionalModel", "ModernBertForSequenceClassification",
     "ModernBertForTokenClassification", "ModernVBertModel",
     "Qwen2ForProcessRewardModel", "Qwen2ForRewardModel", "RobertaForMaskedLM", "RobertaForSequenceClassification",
