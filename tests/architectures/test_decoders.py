@@ -20,6 +20,9 @@ SIZES = {
 }  # fmt: skip
 
 
+LATENT = {"kv_lora_rank": 64, "qk_nope_head_dim": 32, "qk_rope_head_dim": 16, "v_head_dim": 32}
+
+
 @pytest.mark.parametrize(
     ("architecture", "values", "field"),
     [
@@ -33,6 +36,8 @@ SIZES = {
         ("LagunaForCausalLM", {"gating": "per-row"}, "gating"),
         ("PanguEmbeddedForCausalLM", {"param_sink_number": 4}, "param_sink_number"),
         ("PanguEmbeddedForCausalLM", {"interleaved_sliding_window": 4}, "interleaved_sliding_window"),
+        ("PanguUltraMoEForCausalLM", {**LATENT, "first_k_dense_replace": 2}, "first_k_dense_replace"),
+        ("WhisperForConditionalGeneration", {"d_model": 64, "decoder_attention_heads": 6}, "decoder_attention_heads"),
         ("Plamo3ForCausalLM", {}, "interleaved_sliding_window"),
         ("Plamo3ForCausalLM", {"interleaved_sliding_window": [4, 8]}, "interleaved_sliding_window"),
     ],

@@ -83,6 +83,18 @@ def test_what_is_not_modelled_is_refused(config, name, method, words):
         with_draft(target(), config, name=name, method=method)
 
 
+def test_what_a_head_may_leave_out():
+    """
+    Its own vocabulary, the projection of several hidden states, a rotation whose table may grow.
+    """
+    yarn = {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 128}
+    plain = {**HEAD, "eagle_config": {"use_aux_hidden_state": False}, "rope_scaling": yarn}
+    del plain["draft_vocab_size"]
+    names = [tensor.name for tensor in with_draft(target(), plain, name="d", method="eagle3").draft.tensors]
+    assert not {"model.fc.weight", "draft_id_to_target_id"} & set(names)
+    assert "lm_head.weight" in names
+
+
 def test_an_eagle_head_is_as_wide_as_its_target():
     with pytest.raises(vs.ConfigError, match="hidden_size"):
         with_draft(target(), {**LLAMA, "hidden_size": 64}, name="d", method="eagle")

@@ -114,3 +114,10 @@ def test_bad_values_are_named(architecture, values, field):
 
 def test_a_projection_that_only_the_weights_know_is_said():
     assert [finding.code for finding in model_of("HF_ColBERT").findings] == ["colbert-projection-not-counted"]
+
+
+def test_the_reasons_speak_of_no_cache_where_there_is_none():
+    reasons = {decision.flag: decision.reason for decision in plan_of(model_of("BertModel", dtype="float32")).decisions}
+    assert "float32" in reasons["dtype"]
+    assert "no KV cache" in reasons["max_num_seqs"]
+    assert "no KV cache" in reasons["max_model_len"]

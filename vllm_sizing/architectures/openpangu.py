@@ -55,25 +55,24 @@ def _add_ultra(builder: Builder, text: Config, norms: tuple[str, ...], prefix: s
     plain = text.changed(rope_scaling=None, rope_parameters={"rope_type": "default"})
     add_rope(builder, f"{layer}.self_attn", stack, text=plain, head_size=latent.rope, neox=False)
     moe = _read_moe(text, stack.layers)
-    sparse = set(moe.layers) if moe else set()
-    dense = tuple(at for at in stack.layers if at not in sparse)
+    dense = tuple(at for at in stack.layers if at not in set(moe.layers))
     builder.gated_mlp(
         f"{layer}.mlp", hidden, text.required("intermediate_size"),
         layers=dense, bias=text.flag("mlp_bias", default=False),
     )  # fmt: skip
-    if moe is not None:
-        add_moe(builder, f"{layer}.mlp", hidden, moe)
+    add_moe(builder, f"{layer}.mlp", hidden, moe)
     add_norms(builder, layer, hidden, *norms, layers=stack.layers)
     return stack.with_experts(moe)
 
 
-def _read_moe(text: Config, layers: Layers) -> Moe | None:
-    if not text.has("n_routed_experts"):
-        return None
+def _read_moe(text: Config, layers: Layers) -> Moe:
+    first = text.required("first_k_dense_replace", minimum=0)
+    if first >= len(layers):
+        raise text.refuse("first_k_dense_replace", f"below {len(layers)}: vLLM wants a layer with experts")
     width = text.required("moe_intermediate_size")
     biased = text.flag("router_enable_expert_bias", default=False)
     return Moe(
-        layers=layers[text.required("first_k_dense_replace", minimum=0) :],
+        layers=layers[first:],
         num_experts=read_experts(text, "n_routed_experts"),
         top_k=read_experts(text, "num_experts_per_tok"),
         intermediate=width,

@@ -91,6 +91,8 @@ def _dtype(best: Candidate, question: Question) -> tuple[str, str]:
     dtype, model = best.evaluation.setup.dtype, question.model
     if question.args.dtype not in (None, "auto"):
         return "kept", USER
+    if best.evaluation.setup.pooling and "float32" in model.traits:
+        return "what vLLM pools in where a checkpoint is float32", DEFAULT
     if dtype != model.dtype:
         return f"{question.cluster.gpu.name} has no {model.dtype}", "compute capability below 8.0"
     return "the checkpoint's own", DEFAULT
@@ -117,6 +119,8 @@ def _max_model_len(best: Candidate, question: Question) -> tuple[str, str]:
     evaluation, limit = best.evaluation, question.model.max_model_len
     length, cache = evaluation.max_model_len, evaluation.kv_cache
     need = f"one such request takes {format_gib(cache.bytes_per_request)} of the KV cache per GPU"
+    if not cache.groups:
+        need = "it keeps no KV cache"
     if question.args.max_model_len is not None:
         return need, USER
     if length == limit:
@@ -131,6 +135,8 @@ def _max_num_seqs(best: Candidate, question: Question) -> tuple[str, str]:
     setup, cache = best.evaluation.setup, best.evaluation.kv_cache
     held = cache.max_concurrency_at_workload
     text = f"the KV cache holds {held:,} requests of {question.workload.tokens_per_request:,} tokens per replica"
+    if not cache.groups:
+        text = "no KV cache limits them"
     if question.args.max_num_seqs is not None:
         return text, USER
     default = batch_defaults(question.cluster.gpu, question.rules)[1]
