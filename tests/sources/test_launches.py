@@ -88,6 +88,8 @@ def test_what_we_write_is_read_back(plan, view, kind, gpus, gpu):
         ("name: t\nresources: {accelerators: 'L4:2'}\nrun: vllm serve a/b\n", "a/b"),
         ('[Service]\nExecStart=/usr/bin/vllm serve a/b --x "%%1 $$A" \\\n  --seed 1\n', "a/b --x %1 $A --seed 1"),
         ("# c\n[Container]\nImage=x/vllm:1\nExec=a/b\nAddDevice=nvidia.com/gpu=0\n", "a/b"),
+        ("[Container]\nImage=x/vllm:v0.10.0\nExec=--model a/b --seed 1\n", "--model a/b --seed 1"),
+        ("[Service]\nExecStart=-/usr/bin/vllm serve a/b\n", "a/b"),
         ("[Container]\nImage=x/y:1\nExec=vllm serve a/b\nSecret=t,type=env,target=HF_TOKEN\nEnvironment=A=1 'B=2 3'\nPublishPort=8000:8000\n", "a/b"),
     ],
 )  # fmt: skip

@@ -36,7 +36,7 @@ def parse_unit(text: str) -> list[Launch]:
     if not commands:
         return []
     value, line = commands[-1]
-    called = _words(value.lstrip("@-:+!"), line)
+    called = _words(value if section == "Container" else value.lstrip("@-:+!"), line)  # A service's prefixes.
     environment = tuple(_environment(own))
     served = find_program([word.text for word in called])
     if section == "Service":
