@@ -50,7 +50,8 @@ def test_a_closed_stdout_is_no_traceback(python_env):
 @unix
 def test_ctrl_c_ends_with_130(python_env):
     code = (
-        "import time, vllm_sizing.catalog.gpus as gpus\n"
+        "import signal, time, vllm_sizing.catalog.gpus as gpus\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell ignores it for its background jobs
         "from vllm_sizing.cli import main\n"
         "gpus.all_gpus = lambda: (print('ready', flush=True), time.sleep(60))\n"
         "main(['gpus'])\n"
