@@ -73,6 +73,12 @@ def test_percentiles_rise(concurrency, lengths, rate):
         assert 0 < spread.p50 <= spread.p90 <= spread.p99
 
 
+def test_percentiles_rise_where_prompts_cost_nothing():
+    found = speed(vs.Workload(8192, 1024, 400, prefix_cache_hit_rate=1.0), enforce_eager=True, max_model_len=16384)
+
+    assert found.itl_percentiles_ms.p50 <= found.itl_percentiles_ms.p99
+
+
 def test_a_gap_is_a_decode_step_or_one_with_a_prompt_in_it():
     calm, busy = (speed(vs.Workload(2048, answers, 64)) for answers in (4096, 64))
 

@@ -227,7 +227,8 @@ def spreads(
         deviation += max(0.0, steady_state(server, constants, crowded + 1.0).tpot_s - steady.tpot_s)
     tpot = [steady.tpot_s + number * deviation for number in (0.0, NORMAL_90, NORMAL_99)]
     share = min(1.0, steady.passing / max(further * stages, 1))
-    gaps = [steady.mixed.seconds if part > 1 - share else step_s for part in (0.5, 0.9, 0.99)]
+    longer_s = max(steady.mixed.seconds, step_s)
+    gaps = [longer_s if part > 1 - share else step_s for part in (0.5, 0.9, 0.99)]
     e2el = [ttft[0] + steady.tpot_s * further] + [
         steady.e2el_s + math.hypot(max(first - steady.ttft_s, 0.0), further * (each - steady.tpot_s))
         for first, each in zip(ttft[1:], tpot[1:], strict=True)
