@@ -84,7 +84,7 @@ def _build_moss(checkpoint: Checkpoint) -> ModelSpec:
     )  # fmt: skip
     audio = whisper_sizes(config.section("audio_config") or Config(_MOSS, "audio_config"))
     merge = config.integer("audio_merge_size", default=_MERGED, maximum=2**10)
-    with open_tower(builder, "audio") as tower:
+    with open_tower(builder, "audio", spread=True) as tower:
         vit = add_whisper_encoder(tower, audio, "whisper_encoder")
         joined = config.integer("adaptor_input_dim", default=vit.hidden * merge)
         for at, inputs in ((0, joined), (2, stack.hidden)):

@@ -85,6 +85,7 @@ def open_tower(
     data_parallel: bool = True,
     heads: int = 0,
     lora: bool = False,
+    spread: bool = False,
 ) -> Iterator[Builder]:
     """
     A builder for one encoder; its layers are the encoder's own and all on one stage.
@@ -101,6 +102,8 @@ def open_tower(
             heads; 0: it does not.
 
         lora: LoRA wraps it as well (classes without ``get_mm_mapping``).
+
+        spread: The class spreads its layers over pipeline stages, though only the first has a tower.
     """
     tower = builder.beside()
     tower.tower = modality
@@ -111,7 +114,7 @@ def open_tower(
                 tensor,
                 layers=(),
                 count=max(len(tensor.layers), 1) * tensor.count,
-                stage=stage,
+                stage="spread" if spread and tensor.layers else stage,
                 data_parallel=data_parallel,
                 encoder_heads=heads or tensor.encoder_heads,
                 lora=lora and tensor.lora,

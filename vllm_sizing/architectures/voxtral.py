@@ -26,7 +26,7 @@ def build(checkpoint: Checkpoint) -> ModelSpec:
     audio = _one_spelling(checkpoint.config.needed_section("audio_config"))
     joined = audio.integer("downsample_factor", default=_JOINED, maximum=2**10)
     window, mel_bins = audio.integer("window_size", default=_WINDOW, maximum=2**24), audio.required("num_mel_bins")
-    with open_tower(builder, "audio") as tower:
+    with open_tower(builder, "audio", spread=True) as tower:
         name = "whisper_encoder"
         vit = add_whisper_encoder(tower, audio, f"{name}.whisper_encoder", positions_dtype="float32")
         tower.parameter(f"{name}.mel_filters", 1 + window // 2, mel_bins, dtype="float32", role="buffer")

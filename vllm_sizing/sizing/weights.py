@@ -116,7 +116,7 @@ def weights_of(
         extra = _beside(tensor, single, layout, loading)
         label = part_label(tensor)
         everywhere = loading.towers_everywhere and tensor.tower != "language" and len(bounds) > 1
-        resident = attrs.evolve(tensor, stage="all") if everywhere else tensor
+        resident = attrs.evolve(tensor, stage="all") if everywhere and tensor.stage != "spread" else tensor
         for stage, (start, end) in enumerate(bounds):
             number = num_on_stage(resident, stage, start, end, len(bounds))
             if number:
@@ -204,6 +204,8 @@ def num_on_stage(tensor: WeightTensor, stage: int, start: int, end: int, num_sta
         number = bisect_left(tensor.layers, end) - bisect_left(tensor.layers, start)
         return (min(number, 1) if tensor.stage == "owners" else number) * tensor.count
     first, last = stage == 0, stage == num_stages - 1
+    if tensor.stage == "spread":
+        return stage_bounds(tensor.count, num_stages)[0][1] if first else 0
     here = {"first": first, "last": last, "ends": first or last, "later": last and not first, "all": True}[tensor.stage]
     return tensor.count if here else 0
 

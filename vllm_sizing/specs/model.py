@@ -83,7 +83,8 @@ class WeightTensor(Value):
         count: How many there are (per layer, if ``layers`` is given).
 
         stage: Where it lives when it is no layer's: ``first``, ``last``, ``ends``, ``later`` (the last if it
-            is not the first) or ``all`` pipeline stages; ``owners``: one on every stage that has one of ``layers``.
+            is not the first) or ``all`` pipeline stages; ``owners``: one on every stage that has one of ``layers``;
+            ``spread``: ``count`` layers that vLLM spreads over the stages, of which it builds the first's.
 
         shard: How tensor parallelism divides it.
 
