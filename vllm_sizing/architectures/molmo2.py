@@ -19,7 +19,7 @@ from vllm_sizing.architectures.blocks import (
     read_stack,
 )
 from vllm_sizing.architectures.builder import Builder, Layers
-from vllm_sizing.architectures.checkpoint import Checkpoint
+from vllm_sizing.architectures.checkpoint import Checkpoint, derived_max_model_len
 from vllm_sizing.architectures.config import MAX_LAYERS, Config
 from vllm_sizing.architectures.towers import Vit, add_encoder, add_vit_layers, open_tower, read_vit
 from vllm_sizing.specs.model import ROW, ModelSpec, Part
@@ -44,7 +44,9 @@ def build(checkpoint: Checkpoint) -> ModelSpec:
     vision, adapter = config.needed_section("vit_config"), config.needed_section("adapter_config")
     with open_tower(builder) as tower:
         vit = _add_vision(tower, vision, adapter)
-    for modality, tokens in (("image", _IMAGE_TOKENS), ("video", _VIDEO_TOKENS)):
+    # A video has no more frames than the context holds.
+    video = min(derived_max_model_len(stack.text), _VIDEO_TOKENS)
+    for modality, tokens in (("image", _IMAGE_TOKENS), ("video", video)):
         add_encoder(builder, modality, vit, stack.hidden, tokens=tokens, positions=tokens * _POOLED)
     builder.traits |= {"prefix_lm", "no_encoder_data"}
     return finish(checkpoint, builder, stack)

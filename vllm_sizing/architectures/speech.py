@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from vllm_sizing.architectures.blocks import finish
 from vllm_sizing.architectures.builder import Builder
-from vllm_sizing.architectures.checkpoint import Checkpoint
+from vllm_sizing.architectures.checkpoint import Checkpoint, derived_max_model_len
 from vllm_sizing.architectures.config import Config
 from vllm_sizing.architectures.inner import add_inner_model
 from vllm_sizing.architectures.towers import Vit, add_encoder, add_vit_layers, open_tower, read_vit
@@ -91,7 +91,7 @@ def _build_moss(checkpoint: Checkpoint) -> ModelSpec:
             tower.parameter(f"vq_adaptor.layers.{at}.weight", stack.hidden, inputs)
             tower.parameter(f"vq_adaptor.layers.{at}.bias", stack.hidden)
         tower.norm("vq_adaptor.layers.3", stack.hidden, bias=True)
-    tokens = _MOSS_CHUNKS * max(1, vit.positions // merge)
-    add_encoder(builder, "audio", vit, stack.hidden, tokens=tokens, positions=_MOSS_CHUNKS * vit.positions)
+    tokens = min(derived_max_model_len(stack.text), _MOSS_CHUNKS * max(1, vit.positions // merge))
+    add_encoder(builder, "audio", vit, stack.hidden, tokens=tokens, positions=tokens * merge)
     builder.traits |= {"no_lora", "no_encoder_data"}
     return finish(checkpoint, builder, stack)
