@@ -29,7 +29,7 @@ copybutton_prompt_text = "$ "
 smartquotes = False  # a command line has two hyphens
 nitpick_ignore = [
     ("py:class", "collections.abc.Mapping"),  # no network while building
-    ("py:class", "vllm_sizing.specs.model.WeightTensor"),  # of interest to those who add an architecture
+    ("py:class", "vllm_sizing.specs.tensors.WeightTensor"),  # of interest to those who add an architecture
 ]
 
 
