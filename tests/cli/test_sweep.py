@@ -51,6 +51,7 @@ def test_processes_give_the_same_answer(run):
 
 
 @pytest.mark.skipif(not hasattr(os, "killpg") or (os.cpu_count() or 1) < 2, reason="no process group, or one CPU")
+@pytest.mark.skipif(signal.getsignal(signal.SIGINT) is signal.SIG_IGN, reason="background jobs ignore an interrupt")
 def test_an_interrupt_ends_all_processes_quietly(python_env):
     words = ["sweep", QWEN, "--jobs", "2", "--json-lines"]
     started = subprocess.Popen(

@@ -13,6 +13,14 @@ def test_json_objects_and_lists_stay_apart():
     assert thaw(EngineArgs(hf_overrides=NESTED).hf_overrides) == NESTED
 
 
+def test_objects_deeper_than_any_setting_are_refused():
+    deep = {}
+    for _ in range(5000):
+        deep = {"a": deep}
+    with pytest.raises(InvalidValueError, match="nested deeper than 64 levels"):
+        EngineArgs(hf_overrides=deep)
+
+
 def test_arguments_with_objects_are_values():
     engine_args = EngineArgs(hf_overrides=NESTED, cudagraph_capture_sizes=[1, 2], extra_args=["--seed", "7"])
 

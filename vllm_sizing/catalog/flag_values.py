@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from vllm_sizing.catalog.flags import NEWEST
 from vllm_sizing.catalog.names import quote
 from vllm_sizing.errors import InvalidValueError, UnsupportedError
-from vllm_sizing.specs.engine import thaw
+from vllm_sizing.specs.engine import DEEPEST, thaw
 from vllm_sizing.units import parse_tokens
 
 if TYPE_CHECKING:
@@ -133,7 +133,18 @@ def read_json(word: str) -> Any:
     """
     import json
 
-    return json.loads(word, parse_constant=_refuse_constant)
+    value = json.loads(word, parse_constant=_refuse_constant)
+    level, depth = [value], 0
+    while level:  # What Python's own reader takes differs between its releases.
+        if depth > DEEPEST:
+            raise RecursionError
+        level = [
+            inner
+            for item in level
+            for inner in (item.values() if isinstance(item, dict) else item if isinstance(item, list) else ())
+        ]
+        depth += 1
+    return value
 
 
 def read_dotted(word: str) -> Any:

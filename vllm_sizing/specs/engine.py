@@ -31,6 +31,9 @@ class JsonObject(tuple[tuple[str, Any], ...]):
     __slots__ = ()
 
 
+DEEPEST = 64
+
+
 def thaw(value: Any) -> Any:
     """
     A frozen JSON value as plain dicts and lists.
@@ -45,12 +48,15 @@ def thaw(value: Any) -> Any:
     return value
 
 
-def _freeze(value: Any) -> Any:
+def _freeze(value: Any, depth: int = 0) -> Any:
+    if depth > DEEPEST:
+        message = f"a setting is JSON nested deeper than {DEEPEST} levels; no setting of vLLM is"
+        raise InvalidValueError(message, field="engine_args", value=None)
     if isinstance(value, Mapping):
-        items = {str(name): _freeze(item) for name, item in value.items()}
+        items = {str(name): _freeze(item, depth + 1) for name, item in value.items()}
         return JsonObject((name, items[name]) for name in sorted(items))
     if isinstance(value, (list, tuple)) and not isinstance(value, JsonObject):
-        return tuple(_freeze(item) for item in value)
+        return tuple(_freeze(item, depth + 1) for item in value)
     finite = not isinstance(value, float) or value - value == 0
     if not finite or not isinstance(value, (str, int, float, JsonObject, NoneType)):
         message = f"{value!r} cannot stand in JSON; use text, finite numbers, true, false, lists and objects"
