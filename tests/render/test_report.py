@@ -175,3 +175,25 @@ def test_the_load_within_the_targets_is_told_where_there_are_targets():
     assert report.performance(asked)[-1] == report.Row(
         "Within the targets", "81 at once", "or 7.72 requests/s at random"
     )
+
+
+def test_targets_that_no_load_keeps():
+    plan = samples.fits()
+    speed = attrs.evolve(plan.performance, max_concurrency_at_target=0, max_request_rate_at_target=0.0)
+    row = report.performance(attrs.evolve(plan, performance=speed))[-1]
+    assert row == report.Row("Within the targets", "none", "not even a request alone")
+
+
+@pytest.mark.parametrize(("concurrency", "longest", "said"), [(1, 9, None), (4, 9, "9 tokens"), (4, 0, "none")])
+def test_the_longest_request_beside_others(concurrency, longest, said):
+    plan = samples.fits()
+    cache = attrs.evolve(plan.kv_cache, max_model_len_at_concurrency=longest)
+    workload = attrs.evolve(plan.workload, concurrency=concurrency)
+    rows = report.capacity(attrs.evolve(plan, kv_cache=cache, workload=workload))
+    assert next((row.value for row in rows if row.remark == f"with {concurrency} at once"), None) == said
+
+
+def test_what_does_not_start_has_no_speed():
+    plan = attrs.evolve(samples.fits(), fits=False)
+    assert report.performance(plan) == []
+    assert report.performance_title(plan).startswith("none")

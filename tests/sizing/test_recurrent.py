@@ -95,3 +95,38 @@ def test_a_bounded_gate_lets_prefill_export_states():
         cache = vs.plan(model, vs.find_gpu(gpu), engine_args=vs.EngineArgs(kv_cache_memory_bytes=GIB)).kv_cache
         pages[gpu] = max(group.blocks_per_request for group in cache.groups if group.kind == "kda")
     assert pages == {"h100-sxm": 3, "a100-sxm-80gb": 2}
+
+
+@pytest.mark.parametrize(
+    ("name", "gpu", "headroom"),
+    [("Qwen/Qwen3.5-27B", "h100-sxm", 0), ("mamba", "l4", 14 * GIB)],
+    ids=["hybrid", "mamba"],
+)
+def test_too_many_sequences_do_not_shorten_requests(name, gpu, headroom):
+    """
+    The states bind the sequences, never the length: fewer sequences start with requests as long as the model's.
+    """
+    model = MAMBA if name == "mamba" else vs.load_model(name)
+    decided = vs.plan(model, vs.find_gpu(gpu), policy=vs.Policy(headroom_bytes=headroom))
+    limit = decided.kv_cache.max_num_seqs_limit
+    assert decided.fits
+    assert decided.engine_args.max_num_seqs <= limit
+    assert decided.engine_args.max_model_len == model.max_model_len
+
+
+def test_what_admits_more_requests_than_states_is_more_gpus():
+    found = {
+        wanted: next(
+            one.hint
+            for one in vs.plan(
+                MAMBA,
+                H100,
+                vs.Workload(concurrency=1024),
+                engine_args=vs.EngineArgs(kv_cache_memory_bytes=wanted * GIB, max_num_seqs=seqs),
+            ).findings
+            if one.code == "max-num-seqs-below-concurrency"
+        )
+        for wanted, seqs in ((4, None), (60, 64))
+    }
+    assert "at most" in found[4]
+    assert found[60] == "raise max_num_seqs"

@@ -14,7 +14,8 @@ from vllm_sizing.specs.price import Price
 _SOURCES = {
     "gpuaudit": ("2026-Q1", "us-east-1", "gpuaudit/cli internal/pricing/gpu_specs.go, as of 2026-04-21"),
     "systalyze": ("2026", "", "systalyze/vllm-benchmarks README.md"),
-    "nebius": ("undated", "eu-north1 (B200: us-central1)", "skypilot-org/skypilot-catalog v8, commit 0082b0435f39"),
+    "nebius": ("undated", "eu-north1", "skypilot-org/skypilot-catalog v8, commit 0082b0435f39"),
+    "nebius-us": ("undated", "us-central1", "skypilot-org/skypilot-catalog v8, commit 0082b0435f39"),
     "lambda": ("undated", "all", "skypilot-org/skypilot-catalog v8, commit 0f4070387edc"),
 }
 
@@ -26,7 +27,7 @@ a100-sxm-80gb                 | 8 |  40.97 | AWS    | p4de.24xlarge             
 a10g                          | 1 |  1.006 | AWS    | g5.xlarge                        | gpuaudit  | -
 a10g                          | 4 |  5.672 | AWS    | g5.12xlarge                      | gpuaudit  | -
 a10g                          | 8 | 16.288 | AWS    | g5.48xlarge                      | gpuaudit  | -
-b200                          | 8 |   44.0 | Nebius | gpu-b200-sxm_8gpu-160vcpu-1792gb | nebius    | -
+b200                          | 8 |   44.0 | Nebius | gpu-b200-sxm_8gpu-160vcpu-1792gb | nebius-us | -
 h100-sxm                      | 1 |   2.95 | Nebius | gpu-h100-sxm_1gpu-16vcpu-200gb   | nebius    | -
 h100-sxm                      | 8 |   23.6 | Nebius | gpu-h100-sxm_8gpu-128vcpu-1600gb | nebius    | -
 h100-sxm                      | 8 |  98.32 | AWS    | p5.48xlarge                      | gpuaudit  | stale

@@ -60,7 +60,21 @@ def _only(pattern: str) -> CatalogModel:
     return model
 
 
+def _count(model: CatalogModel) -> int | None:
+    """
+    Parameters as counted from the config, where nobody published them.
+    """
+    from vllm_sizing.errors import UnknownArchitectureError
+    from vllm_sizing.sources.load import load_model
+
+    try:
+        return load_model(model.id).num_parameters
+    except UnknownArchitectureError:
+        return None
+
+
 def _row(model: CatalogModel) -> list[str]:
-    size = "-" if model.num_parameters is None else f"{model.num_parameters / 1e9:,.2f} B"
+    number = model.num_parameters or _count(model)
+    size = "-" if number is None else f"{number / 1e9:,.2f} B"
     checkpoint = "-" if model.checkpoint_bytes is None else format_gib(model.checkpoint_bytes)
     return [model.id, size, checkpoint, "gated" if model.gated else "-", model.quantized_from or "-"]

@@ -60,7 +60,8 @@ def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """
     columns = list(zip(titles, *rows, strict=True))
     widths = [max(map(len, column)) for column in columns]
-    right = [any(cell[:1].isdigit() for cell in column[1:]) for column in columns]
+    # The first column holds names, and some of them begin with a digit.
+    right = [number > 0 and any(cell[:1].isdigit() for cell in column[1:]) for number, column in enumerate(columns)]
     lines = []
     for row in (titles, *rows):
         cells = [

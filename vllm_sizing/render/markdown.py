@@ -63,8 +63,8 @@ def _blocks(plan: Plan) -> Iterator[str]:
     yield from _section("Capacity", report.capacity_title(plan))
     yield _rows(report.capacity(plan))
     yield from _section("Performance", report.performance_title(plan))
-    if plan.performance is not None:
-        yield _rows(report.performance(plan))
+    if speed := report.performance(plan):
+        yield _rows(speed)
     if plan.decisions:
         yield from _section("Flags", "and why")
         yield _rows(report.flags(plan, explain=True))

@@ -162,8 +162,7 @@ def capacity(plan: Plan) -> list[Row]:
         Row("KV cache", _counted(kv.size_tokens, "token"), sure),
         Row("Requests at once", f"{kv.max_concurrency_at_workload:,}", each + wanted),
         Row("", f"{kv.max_concurrency:,.2f}", f'of {length:,} tokens, "Maximum concurrency"'),
-        Row("Longest request", _counted(kv.max_model_len_that_fits, "token"), "if it is alone"),
-        Row("", _counted(kv.max_model_len_at_concurrency, "token"), f"with {workload.concurrency:,} at once"),
+        *_longest(plan),
         one,
         Row(
             "One GiB of cache",
@@ -186,10 +185,20 @@ def capacity(plan: Plan) -> list[Row]:
     return rows
 
 
+def _longest(plan: Plan) -> Iterator[Row]:
+    kv, concurrency = plan.kv_cache, plan.workload.concurrency
+    yield Row("Longest request", _counted(kv.max_model_len_that_fits, "token"), "if it is alone")
+    if concurrency > 1:
+        shared = kv.max_model_len_at_concurrency
+        yield Row("", _counted(shared, "token") if shared else "none", f"with {concurrency:,} at once")
+
+
 def performance_title(plan: Plan) -> str:
     """
     What the figures rest on.
     """
+    if not plan.fits:
+        return "none, as the server does not start"
     if plan.performance is None:
         return "not estimated"
     return f"modelled, 80 % intervals; limited by {clean(plan.performance.limit)}"
@@ -200,7 +209,7 @@ def performance(plan: Plan) -> list[Row]:
     How fast it will be.
     """
     speed = plan.performance
-    if speed is None:
+    if speed is None or not plan.fits:
         return []
     each = f"; {figure(1e3 / speed.tpot_ms.mid)} tokens/s each" if speed.tpot_ms.mid > 0 else ""
     shared = f", {figure(speed.output_tokens_per_s_per_gpu.mid)}/GPU" if plan.num_gpus > 1 else ""
@@ -223,7 +232,9 @@ def _p99(spread: Percentiles) -> str:
 
 def _at_target(speed: Performance) -> Iterator[Row]:
     most, rate = speed.max_concurrency_at_target, speed.max_request_rate_at_target
-    if most is not None and rate is not None:
+    if most == 0:
+        yield Row("Within the targets", "none", "not even a request alone")
+    elif most is not None and rate is not None:
         yield Row("Within the targets", f"{most:,} at once", f"or {figure(rate)} requests/s at random")
 
 

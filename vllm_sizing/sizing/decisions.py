@@ -143,15 +143,13 @@ def settle(question: Question, layout: Layout) -> Candidate:
     if args.gpu_memory_utilization is None and evaluation.request_less_bytes:
         args = _smaller_share(args, evaluation)
         evaluation = _measure(question, layout, args, length)
+    # First of all, so that a start which too many sequences refuse is not taken for one with too long requests.
+    args, evaluation = _fewer_seqs(question, layout, args, evaluation)
     if fixed is None and not evaluation.safe:
         evaluation = _shorter(question, layout, args, evaluation)
     elif fixed == -1 and not evaluation.fits and evaluation.kv_cache.max_model_len_that_fits:
         evaluation = _measure(question, layout, args, evaluation.kv_cache.max_model_len_that_fits)
-    limit = evaluation.kv_cache.max_num_seqs_limit
-    if question.args.max_num_seqs is None and limit is not None and limit < evaluation.setup.max_num_seqs and limit > 0:
-        lowest = evaluation.numbers.cache.num_blocks(evaluation.numbers.available_cautious)
-        args = args.replaced(max_num_seqs=max(1, lowest))
-        evaluation = _measure(question, layout, args, evaluation.max_model_len)
+    _, evaluation = _fewer_seqs(question, layout, args, evaluation)
     return Candidate(
         layout=layout,
         evaluation=evaluation,
@@ -190,6 +188,21 @@ def _smaller_share(args: EngineArgs, evaluation: Evaluation) -> EngineArgs:
         return args
     hundredths = (memory.requested_bytes - evaluation.request_less_bytes) * 100 // memory.total_bytes
     return args.replaced(gpu_memory_utilization=hundredths / 100)
+
+
+def _fewer_seqs(
+    question: Question, layout: Layout, args: EngineArgs, evaluation: Evaluation
+) -> tuple[EngineArgs, Evaluation]:
+    """
+    No more sequences than the states of recurrent layers at the low end of the estimates, if nobody fixed them.
+    """
+    if question.args.max_num_seqs is not None or not evaluation.kv_cache.max_num_seqs_limit:
+        return args, evaluation
+    lowest = max(1, evaluation.numbers.cache.num_blocks(evaluation.numbers.available_cautious))
+    if lowest >= evaluation.setup.max_num_seqs:
+        return args, evaluation
+    args = args.replaced(max_num_seqs=lowest)
+    return args, _measure(question, layout, args, evaluation.max_model_len)
 
 
 def _shorter(question: Question, layout: Layout, args: EngineArgs, evaluation: Evaluation) -> Evaluation:

@@ -25,6 +25,8 @@ _REFUSALS = {
     "out-of-memory": "weights, cache and CUDA graphs together exceed the GPU: the start ends out of memory",
     "blocks": "the KV cache has no blocks",
 }
+# Vendors of whose GPUs logs and benchmarks were read.
+_MEASURED = ("nvidia", "amd")
 # Heads from which a rank no longer mixes prefill and decode, and those that one FP8 decode kernel takes.
 _MIXED_HEADS, _PADDED_HEADS = 32, 64
 
@@ -59,11 +61,23 @@ def _about_hardware(best: Candidate, question: Question) -> Iterator[Finding]:
             hint=f"{question.model.num_attention_heads} attention heads must divide by tensor_parallel_size",
         )
     if layout.tensor > 1 and (cluster.interconnect or gpu.link) in ("pcie", "none") and gpu.vendor == "nvidia":
+        asked = question.args.tensor_parallel_size is not None
         yield Finding(
             code="slow-link",
-            severity="warning",
+            severity="warning" if asked else "info",
             message=f"tensor_parallel_size {layout.tensor} exchanges every layer's result over PCIe",
-            hint="data parallel replicas or pipeline stages need less of the link",
+            hint="data parallel replicas or pipeline stages need less of the link"
+            + ("" if asked else "; of the layouts of these GPUs this one is best all the same"),
+        )
+    if gpu.vendor not in _MEASURED:
+        yield Finding(
+            code="platform-not-measured",
+            severity="warning",
+            message=(
+                f"no start on {gpu.name} was read: memory beside weights and cache, batch limits and speed follow "
+                "NVIDIA's"
+            ),
+            hint="leave headroom, and hold the plan against the log of a first start",
         )
 
 
@@ -129,7 +143,7 @@ def _about_load(best: Candidate, question: Question) -> Iterator[Finding]:
                 f"max_num_seqs ({evaluation.setup.max_num_seqs:,}) admits fewer requests than the "
                 f"workload's {workload.concurrency:,}"
             ),
-            hint="raise max_num_seqs",
+            hint=_more_seqs(best, question),
         )
     yield from _about_speed(best, workload)
     logged = evaluation.kv_cache.size_tokens
@@ -154,6 +168,18 @@ def _about_load(best: Candidate, question: Question) -> Iterator[Finding]:
             ),
             hint="data_parallel_size or decode_context_parallel_size stores it once",
         )
+
+
+def _more_seqs(best: Candidate, question: Question) -> str:
+    """
+    What admits more requests: the flag, unless it is as high as vLLM takes it.
+    """
+    setup, limit = best.evaluation.setup, best.evaluation.kv_cache.max_num_seqs_limit
+    if limit is not None and limit <= question.workload.concurrency:
+        return f"vLLM starts with at most {limit:,}, one recurrent state each; add GPUs or replicas"
+    if setup.max_num_seqs >= setup.max_num_batched_tokens:
+        return "raise max_num_batched_tokens, above which vLLM refuses max_num_seqs"
+    return "raise max_num_seqs"
 
 
 def _about_speed(best: Candidate, workload: Workload) -> Iterator[Finding]:
@@ -189,7 +215,7 @@ def _about_speed(best: Candidate, workload: Workload) -> Iterator[Finding]:
         )
     target = workload.target
     missed = [
-        f"{name} {estimate.mid:.4g} ms (target {limit:g})"
+        f"{name} {estimate.mid:,.{0 if estimate.mid >= 100 else 1}f} ms (target {limit:,g})"
         for name, estimate, limit in (
             ("TTFT", speed.ttft_ms, target.ttft_ms),
             ("TPOT", speed.tpot_ms, target.tpot_ms),
@@ -202,7 +228,7 @@ def _about_speed(best: Candidate, workload: Workload) -> Iterator[Finding]:
             code="target-missed",
             severity="warning",
             message=f"the workload's targets are not kept: {', '.join(missed)}",
-            hint="lower concurrency or request_rate, add GPUs, or choose faster ones",
+            hint="add GPUs, choose faster ones, or lower the load to what the targets allow",
         )
 
 
@@ -242,11 +268,16 @@ def _about_rules(best: Candidate, question: Question, vllm_version: str) -> Iter
             message="built from a bare parameter count: every number is rough",
             hint="give the model's config.json for exact ones",
         )
-    gpu = question.cluster.gpu
     if best.performance is None:
-        missing = "memory bandwidth" if gpu.memory_bandwidth_bytes_per_s is None else "compute figures"
-        yield Finding(
-            code="speed-unknown",
-            message=f"no speed is predicted: the {missing} of {gpu.name} are not known",
-            hint="plan for a GPU of the catalog",
-        )
+        yield _without_speed(best, question)
+
+
+def _without_speed(best: Candidate, question: Question) -> Finding:
+    gpu = question.cluster.gpu
+    missing = "memory bandwidth" if gpu.memory_bandwidth_bytes_per_s is None else "compute figures"
+    message, hint = f"the {missing} of {gpu.name} are not known", "plan for a GPU with figures: vllm-sizing gpus"
+    if best.evaluation.setup.pooling:
+        message, hint = "the model of speed is one of text generation, and this model pools", ""
+    elif gpu.memory_bandwidth_bytes_per_s and (gpu.peak("bf16") or gpu.peak("fp16")):
+        message, hint = "no layer of this model computes by tokens", ""
+    return Finding(code="speed-unknown", message=f"no speed is predicted: {message}", hint=hint)

@@ -137,7 +137,7 @@ def _limit(server: Server, steady: Steady) -> str:
     The name of what binds.
     """
     if steady.running < 0.98 * steady.slots:
-        return "max_num_seqs" if steady.slots > server.max_num_seqs else "KV cache"
+        return "max_num_seqs" if steady.running >= 0.98 * server.max_num_seqs else "KV cache"
     decode = steady.decode
     further = max(server.workload.output_tokens - 1, 1)
     if steady.passing_s + steady.wait_s > decode.seconds * server.machine.pipeline * further:

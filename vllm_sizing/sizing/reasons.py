@@ -103,13 +103,15 @@ def _quantization(question: Question) -> tuple[str, str]:
     if question.args.quantization is not None:
         return "kept", USER
     if model.quantization:
-        return f"the checkpoint is stored as {model.quantization}", "the checkpoint"
+        return f"not needed: vLLM reads {model.quantization} from the checkpoint", "the checkpoint"
     return "the checkpoint is not quantized", DEFAULT
 
 
 def _kv_cache_dtype(best: Candidate, question: Question) -> tuple[str, str]:
     cache = best.evaluation.kv_cache
     text = f"{cache.kv_cache_dtype}: {cache.bytes_per_token:,} bytes per token and GPU"
+    if not cache.groups:
+        text = "the model keeps no KV cache"
     if question.args.kv_cache_dtype not in (None, "auto"):
         return text, USER
     return text, "the checkpoint" if question.model.kv_cache_dtype else DEFAULT
@@ -118,6 +120,7 @@ def _kv_cache_dtype(best: Candidate, question: Question) -> tuple[str, str]:
 def _max_model_len(best: Candidate, question: Question) -> tuple[str, str]:
     evaluation, limit = best.evaluation, question.model.max_model_len
     length, cache = evaluation.max_model_len, evaluation.kv_cache
+    wanted = f"the workload needs {question.workload.tokens_per_request:,}"
     need = f"one such request takes {format_gib(cache.bytes_per_request)} of the KV cache per GPU"
     if not cache.groups:
         need = "it keeps no KV cache"
@@ -125,8 +128,10 @@ def _max_model_len(best: Candidate, question: Question) -> tuple[str, str]:
         return need, USER
     if length == limit:
         return f"the model's own limit; {need}", DEFAULT
+    if not evaluation.fits:
+        return f"{wanted}, and not even that fits", "the workload"
     return (
-        f"{limit:,} would not fit safely; {need}; the workload needs {question.workload.tokens_per_request:,}",
+        f"{limit:,} would not fit safely; {need}; {wanted}",
         "longest that fits at the low end of the KV estimate",
     )
 
@@ -176,7 +181,10 @@ def _utilization(best: Candidate, question: Question) -> tuple[str, str]:
 def _prefix_caching(best: Candidate, question: Question) -> tuple[str, str]:
     on = best.evaluation.setup.enable_prefix_caching
     kept = question.args.enable_prefix_caching is not None
-    return "shared prompt prefixes are computed once" if on else "off", USER if kept else DEFAULT
+    text = "shared prompt prefixes are computed once" if on else "every prompt is computed whole"
+    if not best.evaluation.kv_cache.groups:
+        text = "there is no cache to share"
+    return text, USER if kept else DEFAULT
 
 
 def kv_heads_of(question: Question) -> int:

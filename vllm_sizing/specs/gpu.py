@@ -4,10 +4,35 @@ What the planner knows of the hardware: one GPU, and how many of them are linked
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 import attrs
 
-from vllm_sizing.specs.checks import above_zero_or_none, not_negative_or_none, one_of, positive
+from vllm_sizing.errors import InvalidValueError
+from vllm_sizing.specs.checks import above_zero_or_none, not_negative_or_none, one_of, positive, text
 from vllm_sizing.specs.value import Value
+
+
+def _peaks(value: Mapping[str, float] | Iterable[tuple[str, float]]) -> tuple[tuple[str, float], ...]:
+    """
+    Pairs, from a mapping as JSON has it, too.
+    """
+    try:
+        peaks = tuple((name, flops) for name, flops in (value.items() if isinstance(value, Mapping) else value))
+        right = all(isinstance(name, str) and 0 < flops < float("inf") for name, flops in peaks)
+    except (TypeError, ValueError):
+        right = False
+    if not right:
+        message = f"peak_flops is {value!r:.60}; it must be numbers above 0 by dtype, such as {{'bf16': 989e12}}"
+        raise InvalidValueError(message, field="peak_flops", value=value)
+    return peaks
+
+
+def _capability(_: object, attribute: attrs.Attribute[tuple[int, int] | None], value: object) -> None:
+    if value is None or (isinstance(value, tuple) and [type(part) for part in value] == [int, int]):
+        return
+    message = f"{attribute.name} is {value!r:.60}; it must be (major, minor) such as (9, 0), or None"
+    raise InvalidValueError(message, field=attribute.name, value=value)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -47,15 +72,15 @@ class GpuSpec(Value):
             finding on the plan.
     """
 
-    name: str
+    name: str = attrs.field(validator=text)
     product_names: tuple[str, ...] = ()
     vendor: str = "nvidia"
     architecture: str = ""
     memory_bytes: int = attrs.field(validator=positive)
     free_memory_bytes: int | None = attrs.field(default=None, validator=not_negative_or_none)
     memory_bandwidth_bytes_per_s: float | None = attrs.field(default=None, validator=above_zero_or_none)
-    peak_flops: tuple[tuple[str, float], ...] = ()
-    compute_capability: tuple[int, int] | None = None
+    peak_flops: tuple[tuple[str, float], ...] = attrs.field(default=(), converter=_peaks)
+    compute_capability: tuple[int, int] | None = attrs.field(default=None, validator=_capability)
     link: str = attrs.field(default="pcie", validator=one_of("nvlink", "pcie", "none", "xgmi", "roce", "xelink", "ici"))
     link_bytes_per_s: float | None = attrs.field(default=None, validator=above_zero_or_none)
     pcie_bytes_per_s: float | None = attrs.field(default=None, validator=above_zero_or_none)
@@ -93,7 +118,7 @@ class Cluster(Value):
     num_gpus: int = attrs.field(default=1, validator=positive)
     num_nodes: int = attrs.field(default=1, validator=positive)
     interconnect: str | None = attrs.field(default=None, validator=one_of("nvlink", "pcie", "unknown", or_none=True))
-    network_bytes_per_s: float | None = None
+    network_bytes_per_s: float | None = attrs.field(default=None, validator=above_zero_or_none)
 
     @property
     def total_gpus(self) -> int:
