@@ -41,7 +41,7 @@ INT4 = {"num_bits": 4, "type": "int", "strategy": "group", "group_size": 128}
         ([], "quantization_config is"),
         ("fp8", "quantization_config is"),
         ({"quant_method": 8}, "quant_method is 8; it must be a string"),
-        ({"quant_method": "gguf"}, "'gguf', which is not modelled; known methods are"),
+        ({"quant_method": "gguf"}, "tensor_types is missing"),
         ({"quant_method": "x" * 5000}, "which is not modelled"),
         ({"quant_method": "fp8"}, "activation_scheme is missing"),
         ({**FP8, "activation_scheme": "sometimes"}, "activation_scheme is 'sometimes'"),

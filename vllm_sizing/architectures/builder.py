@@ -195,6 +195,6 @@ class Builder(LayerBuilder):
             kv_cache_dtype=facts.pop("kv_cache_dtype", self.quantization.kv_cache_dtype),
             num_parameters=sum(elements(tensor) for tensor in loaded),
             findings=tuple(self.findings) + self.quantization.findings,
-            traits=frozenset(self.traits),
+            traits=frozenset(self.traits) | self.quantization.traits,
             **facts,
         )

@@ -30,6 +30,7 @@ _PARSERS = {
     "bitsandbytes": ("libraries", "parse_bitsandbytes"),
     "torchao": ("libraries", "parse_torchao"),
     "fp_quant": ("libraries", "parse_fp_quant"),
+    "gguf": ("gguf", "Gguf"),
 }
 _ALIASES = {
     "compressed_tensors": "compressed-tensors", "auto_awq": "awq", "awq_marlin": "awq", "auto_gptq": "gptq",

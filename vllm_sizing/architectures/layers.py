@@ -224,6 +224,9 @@ class LayerBuilder:
                 scheme=down,
                 **common,
             )
+            extra = self.quantization.expert_layer_bytes if quantized else 0
+            if extra:
+                self.add(f"{name}.types", (extra,), layers=owners, dtype="uint8", role="buffer")
             if bias and not padded_bias:
                 self.add(
                     f"{name}.w13_bias",

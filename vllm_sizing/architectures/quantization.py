@@ -27,6 +27,10 @@ class CheckpointQuantization:
 
         scales_per_kv_head: ``attention_scale_bytes`` are per KV head.
 
+        expert_layer_bytes: What the method adds to every layer of fused experts.
+
+        traits: Facts about the storage that some releases stumble over.
+
         varies_by_layer: Layers of one kind may be stored differently (an ignore list names layers).
     """
 
@@ -35,6 +39,8 @@ class CheckpointQuantization:
     attention_scale_bytes: int = 0
     mla_scale_bytes: int = 0
     scales_per_kv_head: bool = False
+    expert_layer_bytes: int = 0
+    traits: frozenset[str] = frozenset()
     varies_by_layer: bool = False
     findings: tuple[Finding, ...] = ()
 

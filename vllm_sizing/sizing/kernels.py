@@ -73,6 +73,7 @@ METHODS = {
     "gpt_oss_mxfp4": _since((0, 10, 1), 8, 0),
     "deepseek_v4_fp8": _since((0, 20, 0), 7, 5),
     "bitsandbytes": _since(_ALWAYS, 7, 0, until=(0, 28, 0)),
+    "gguf": _since(_ALWAYS, 6, 0, until=(0, 24, 0)),
 }
 
 # What converts a 16-bit checkpoint while loading; "experts_int8" and "bitsandbytes" are above.
@@ -111,7 +112,7 @@ _KINDS: dict[tuple[str, str], Support] = {
 
 # Activation dtypes; each config's get_supported_act_dtypes.
 _BFLOAT16_ONLY = ("fp_quant", "modelopt_mxfp8", "mxfp8", "mxfp4", "gpt_oss_mxfp4")
-_ANY_DTYPE = ("compressed-tensors", "torchao", "bitsandbytes")
+_ANY_DTYPE = ("compressed-tensors", "torchao", "bitsandbytes", "gguf")
 
 
 def activation_dtypes(method: str) -> tuple[str, ...]:

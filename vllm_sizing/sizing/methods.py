@@ -14,6 +14,7 @@ import attrs
 from vllm_sizing.architectures.formats.schemes import bitsandbytes, eight_bits, microscaled, nvfp4
 from vllm_sizing.errors import UnsupportedError
 from vllm_sizing.sizing.defaults import Rules, Version
+from vllm_sizing.sizing.gguf import check_gguf
 from vllm_sizing.sizing.kernels import (
     METHODS,
     ONLINE,
@@ -131,6 +132,8 @@ def check_method(
         UnsupportedError: With the smallest GPU or the releases that do.
     """
     method = model.quantization or (quantization or "").lower()
+    if model.quantization == "gguf":
+        check_gguf(model, gpu, rules.version, layout, dtype)
     _check_gpu(model, method, gpu, rules.version)
     if layout is not None and gpu.compute_capability is not None and gpu.compute_capability < REFINED_FP8_FLOOR:
         _check_refined(model, layout, gpu)

@@ -147,7 +147,8 @@ def _fitted_experts(scheme: Scheme, name: str, intermediate: int, hidden: int, t
         raise _refused(name, tensor_size, width, "are tiled by 256")
     if not group:
         return scheme
-    unfit = bool(intermediate % group or hidden % group)
+    across = hidden % group if scheme.method != "gguf" else 0  # Its blocks lie along the inputs.
+    unfit = bool(intermediate % group or across)
     if scheme.fallback is None:
         if unfit and scheme.kind not in ("awq", "awq_int8", "gptq", "gptq_exllama"):
             raise _refused(name, tensor_size, width, f"share a scale by {group}")

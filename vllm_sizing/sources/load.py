@@ -41,7 +41,7 @@ def load_model(
     The model that a reference means.
 
     Args:
-        reference: Folder, config file, name in the built-in catalog, or Hub id; the first that
+        reference: Folder, config or GGUF file, name in the built-in catalog, or Hub id; the first that
             it can be, counts.
 
         revision: Branch, tag or commit; makes the Hub the source even for a catalog name.

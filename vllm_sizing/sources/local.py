@@ -46,6 +46,8 @@ def fetch_local_facts(path: Path, *, name: str, where: str | None = None) -> Mod
         ConfigError: A file is not what it should be.
     """
     if not is_folder(path):
+        if path.suffix == ".gguf":
+            return _gguf_facts(path, name, where or str(path))
         if path.name != CONFIG_FILE:
             label = str(where or path)
             return ModelFacts(name=name, config=read_document(path, label), provenance=(f"config: {label}",))
@@ -150,13 +152,13 @@ def no_config(where: str, names: Iterable[str]) -> str:
     Why there is no config.json, from the names that are there instead.
 
     >>> no_config("models/x", ["model-Q4_K_M.gguf"])
-    'models/x has no config.json but GGUF files; give the model that they were made from'
+    'models/x has no config.json but GGUF files; give one of them, or the model that they were made from'
     """
     there = set(names)
     if "adapter_config.json" in there:
         hint = "a LoRA adapter; give its base model (base_model_name_or_path in adapter_config.json)"
     elif any(name.endswith(".gguf") for name in there):
-        hint = "GGUF files; give the model that they were made from"
+        hint = "GGUF files; give one of them, or the model that they were made from"
     elif "model_index.json" in there:
         hint = "a diffusion pipeline; vLLM's memory for those is not modelled"
     else:
@@ -182,6 +184,31 @@ def _read_header(path: Path, where: str) -> FileHeader | None:
         message = f"{where} ends inside its header; its download is unfinished, fetch it again"
         raise SourceError(message, source=where)
     return parse_header(header, where=where, file_bytes=file_bytes)
+
+
+def _gguf_facts(path: Path, name: str, where: str) -> ModelFacts:
+    from vllm_sizing.sources.gguf import (
+        FIRST_READ_BYTES,
+        MAX_HEADER_BYTES,
+        UnfinishedHeaderError,
+        gguf_facts,
+        parse_gguf,
+    )
+
+    data = read_bytes(path, where, FIRST_READ_BYTES)
+    file_bytes = path.stat().st_size
+    try:
+        header = parse_gguf(data, where=where, file_bytes=file_bytes)
+    except UnfinishedHeaderError:
+        if file_bytes <= len(data):
+            raise
+        header = parse_gguf(read_bytes(path, where, MAX_HEADER_BYTES), where=where, file_bytes=file_bytes)
+    if header.metadata.get("general.architecture") == "gemma3" and any(
+        "mmproj" in at for at in list_names(path.parent)
+    ):
+        message = f"{where} lies beside an mmproj file, with which vLLM takes images: not modelled; move one of them"
+        raise SourceError(message, source=where)
+    return gguf_facts(header, name=name, where=where)
 
 
 def _unreadable(where: str, path: Path, error: OSError) -> SourceError:
