@@ -17,13 +17,14 @@ from vllm_sizing.errors import UnsupportedError
 from vllm_sizing.sizing.layout import part_on_rank
 from vllm_sizing.specs.model import WeightTensor
 from vllm_sizing.specs.quantization import ONE, PARTS, Scheme
+from vllm_sizing.specs.value import Value
 from vllm_sizing.units import ceil_div, round_up
 
 _SMALLEST_GROUP = 32
 
 
-@attrs.frozen(kw_only=True)
-class ExpertPadding:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class ExpertPadding(Value):
     """
     How a kernel enlarges a rank's fused experts; 1 everywhere: not at all.
 
