@@ -221,3 +221,13 @@ def test_a_terminal_that_knows_only_ascii_gets_ascii(run_process, monkeypatch):
     assert result.stdout.isascii()
     assert b"?" not in result.stdout
     assert result.stderr == b""
+
+
+def test_a_size_needs_no_name(run):
+    data = json.loads(run("plan", "--params-b", "7", "--gpu", "h100-sxm", "--json").stdout)
+    assert (data["model"]["name"], data["model"]["rough"]) == ("MODEL", True)
+
+
+def test_a_hit_rate_of_nothing_is_the_default(run):
+    question = ("plan", "Qwen/Qwen3-8B", "--gpu", "h100-sxm")
+    assert run(*question, "--prefix-cache-hit-rate", "0").stdout == run(*question).stdout

@@ -72,3 +72,18 @@ def test_a_sparse_context_is_shared_only_in_fp8_on_hopper(kv_cache_dtype):
         assert (
             vs.plan(model, H100, num_gpus=8, engine_args=vs.EngineArgs(**fixed)).kv_cache.kv_cache_dtype == "fp8_ds_mla"
         )
+
+
+@pytest.mark.parametrize("limit", [-1, "two", {"count": -1}, None], ids=str)
+def test_items_are_counted_from_nothing_on(limit):
+    error = refused(LLAMA, limit_mm_per_prompt={"image": limit})
+    assert error.field == "limit_mm_per_prompt"
+    assert repr(limit) in error.message
+    assert vs.plan(LLAMA, H100, engine_args=vs.EngineArgs(limit_mm_per_prompt={"image": {"width": 512}})).fits
+
+
+def test_a_block_that_no_kernel_takes_is_the_fault_of_the_block():
+    error = refused(LLAMA, block_size=7)
+    assert error.field == "block_size"
+    assert error.message.endswith("leave it out for 16")
+    assert refused(LLAMA, block_size=7, kv_cache_dtype="fp8_ds_mla").field == "kv_cache_dtype"

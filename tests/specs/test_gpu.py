@@ -34,3 +34,9 @@ def test_what_a_gpu_cannot_have_is_refused_by_name(field, value):
 def test_a_network_has_a_speed():
     with pytest.raises(InvalidValueError, match="network_bytes_per_s is 0"):
         vs.Cluster(gpu=L4, network_bytes_per_s=0)
+
+
+@pytest.mark.parametrize("field", ["num_gpus", "num_nodes"])
+def test_clusters_have_an_end(field):
+    with pytest.raises(InvalidValueError, match=f"^{field} is 99,999,999; it must be at most"):
+        vs.Cluster(**{"gpu": L4, field: 99_999_999})

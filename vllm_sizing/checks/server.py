@@ -182,12 +182,16 @@ def _version(launch: Launch, wanted: Wanted) -> tuple[str, str, list[CheckFindin
     if tagged is not None and not known:
         nearest = _OLDEST if tuple(map(int, tagged.split("."))) < tuple(map(int, _OLDEST.split("."))) else newest
         message = f"the image holds vLLM {tagged}, which is not known here; checked by the rules of {nearest}"
-        found.append(finding("version-not-known", message, line=launch.image_line, hint="give vllm_version"))
+        found.append(
+            finding("version-not-known", message, line=launch.image_line, hint="say it: --vllm-version, vllm_version=")
+        )
         if wanted.vllm_version is None:
             return nearest, f"the known one that is nearest to {tagged}", found
     elif tagged is None and wanted.vllm_version is None and image_tag(launch.image) not in ("", "latest"):
         message = f"the tag {quote(image_tag(launch.image))} does not say which release the image holds"
-        found.append(finding("version-not-known", message, line=launch.image_line, hint="give vllm_version"))
+        found.append(
+            finding("version-not-known", message, line=launch.image_line, hint="say it: --vllm-version, vllm_version=")
+        )
     if wanted.vllm_version is not None:
         if known and parse_release(tagged or "") != parse_release(wanted.vllm_version):
             message = f"the image holds vLLM {tagged}; checked by the rules of {wanted.vllm_version}, as asked"
@@ -212,7 +216,11 @@ def _gpu(launch: Launch, wanted: Wanted) -> tuple[GpuSpec | None, str, list[Chec
 
         return find_gpu(launch.gpu), "the file's node selector", []
     message = "the file does not say which GPU the server gets, so that memory cannot be planned"
-    return None, "", [finding("gpu-not-known", message, line=launch.gpu_line or launch.line, hint="give gpu=h100-sxm")]
+    return (
+        None,
+        "",
+        [finding("gpu-not-known", message, line=launch.gpu_line or launch.line, hint="name it: --gpu, gpu=")],
+    )
 
 
 def _model(launch: Launch, read: ReadCommand, wanted: Wanted) -> tuple[ModelSpec | None, list[CheckFinding]]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import click
 
 from vllm_sizing.cli.option import Option
-from vllm_sizing.cli.values import COUNT, GIGABYTES, GPU, MEMORY, MODEL, NUMBER, PATH, TOKENS, WORD
+from vllm_sizing.cli.values import COUNT, GIGABYTES, GPU, MEMORY, MODEL, NUMBER, PATH, SHARE, TOKENS, WORD
 from vllm_sizing.specs.request import LATEST_VLLM
 
 _MODEL, _HARDWARE, _WORKLOAD, _POLICY = "Model", "Hardware", "Workload", "Policy"
@@ -38,7 +38,7 @@ REQUEST: list[click.Parameter] = [
         "--params-b",
         group=_MODEL,
         type=NUMBER,
-        help="Billions of parameters: plan a rough model of this size instead of reading MODEL.",
+        help="Billions of parameters: plan a rough model of this size; MODEL is then only its name.",
     ),
     Option(
         "--profile",
@@ -99,7 +99,7 @@ REQUEST: list[click.Parameter] = [
     Option(
         "--prefix-cache-hit-rate",
         group=_WORKLOAD,
-        type=NUMBER,
+        type=SHARE,
         help="Share of prompt tokens that the prefix cache holds, up to 1. [default: 0]",
     ),
     Option(

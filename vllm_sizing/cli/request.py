@@ -34,7 +34,8 @@ def gather(values: Mapping[str, Any]) -> PlanRequest:
 
         SourceError: The profile cannot be read.
     """
-    base = _base(values["profile"], values["model"])
+    unread = "MODEL" if values.get("params_b") and values["profile"] is None else None
+    base = _base(values["profile"], values["model"] or unread)
     if base.engine_args.trust_remote_code and values.get("trust_remote_code") is None:
         message = (
             "the profile lets vLLM run code of the model's repository; a file cannot agree to that for you: "

@@ -176,6 +176,7 @@ def _price(text: str) -> tuple[str, float]:
 COUNT = Value("N", _count)
 TOKENS = Value("TOKENS", _tokens)
 NUMBER = Value("NUMBER", _above_0)
+SHARE = Value("NUMBER", _at_least_0)
 GIGABYTES = Value("GIB", _gib)
 MEMORY = Value("GIB", _gib_above_0)
 WORD = Value("TEXT", _word)

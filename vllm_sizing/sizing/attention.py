@@ -249,6 +249,15 @@ def choose_attention(
     way_out = "leave kv_cache_dtype on auto"
     if decode_context > 1:
         way_out = f"leave decode_context_parallel_size out, try kv_cache_dtype {'fp8_ds_mla' if sparse else 'auto'}"
+    if block_size is not None and f"block_size {block_size}" in " ".join(refusals):
+        own = choose_attention(
+            model, gpu, rules, kv_cache_dtype, block_size=None, tensor=tensor, decode_context=decode_context
+        )
+        message = (
+            f"block_size is {block_size}, which no attention backend of vLLM takes for {model.name} on {gpu.name} "
+            f"with kv_cache_dtype {kv_cache_dtype}; leave it out for {own.block_size}"
+        )
+        raise UnsupportedError(message, field="block_size", value=block_size)
     message = (
         f"kv_cache_dtype is {kv_cache_dtype}: no attention backend of vLLM serves it for {model.name} on {gpu.name} "
         f"({'; '.join(refusals)}); {way_out} or take another GPU"

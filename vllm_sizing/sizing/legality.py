@@ -7,7 +7,7 @@ from __future__ import annotations
 from vllm_sizing.errors import UnsupportedError
 from vllm_sizing.sizing.defaults import Rules
 from vllm_sizing.sizing.layout import Layout
-from vllm_sizing.specs.engine import EngineArgs, thaw
+from vllm_sizing.specs.engine import EngineArgs, JsonObject, thaw
 from vllm_sizing.specs.model import FullAttention, MlaAttention, ModelSpec
 
 
@@ -20,6 +20,20 @@ def check_modelled(args: EngineArgs) -> None:
         if value and not (value == 1 and value is not True):
             message = f"{name} is {value!r}, which is not modelled; leave it unset"
             raise UnsupportedError(message, field=name, value=value)
+    _check_items(args)
+
+
+def _check_items(args: EngineArgs) -> None:
+    """
+    Refuse numbers of images, videos and sounds that are none.
+
+    Source: vLLM 0.33 ``config/multimodal.py:_validate_limit_per_prompt``.
+    """
+    for modality, limit in dict(args.limit_mm_per_prompt or ()).items():
+        count = dict(limit).get("count", 0) if isinstance(limit, JsonObject) else limit
+        if not isinstance(count, int) or count < 0:
+            message = f"limit_mm_per_prompt is {thaw(limit)!r:.60} for {modality!r:.30}; vLLM takes a number from 0 on"
+            raise UnsupportedError(message, field="limit_mm_per_prompt", value=thaw(limit))
 
 
 def check_overrides(model: ModelSpec, args: EngineArgs) -> None:

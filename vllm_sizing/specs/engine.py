@@ -104,7 +104,7 @@ def _mapping() -> Any:
 
 def _object(_: Any, attribute: Any, value: Any) -> None:
     if not isinstance(value, JsonObject):
-        message = f'{attribute.name} is {value!r}; it must be a JSON object, for example {{"image": 1}}'
+        message = f'{attribute.name} is {value!r}; it must be a JSON object with names, such as {{"name": 1}}'
         raise InvalidValueError(message, field=attribute.name, value=value)
 
 

@@ -4,13 +4,15 @@ What the planner knows of the hardware: one GPU, and how many of them are linked
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import attrs
 
 from vllm_sizing.errors import InvalidValueError
 from vllm_sizing.specs.checks import above_zero_or_none, not_negative_or_none, one_of, positive, text
 from vllm_sizing.specs.value import Value
+
+MOST_GPUS, MOST_NODES = 1024, 1024  # Per node and of them: far beyond any, and still planned in a second or two.
 
 
 def _peaks(value: Mapping[str, float] | Iterable[tuple[str, float]]) -> tuple[tuple[str, float], ...]:
@@ -26,6 +28,20 @@ def _peaks(value: Mapping[str, float] | Iterable[tuple[str, float]]) -> tuple[tu
         message = f"peak_flops is {value!r:.60}; it must be numbers above 0 by dtype, such as {{'bf16': 989e12}}"
         raise InvalidValueError(message, field="peak_flops", value=value)
     return peaks
+
+
+def _within(most: int) -> Callable[[object, attrs.Attribute[int], int], None]:
+    """
+    At least 1; and no more than anybody links, for every layout of them is looked at.
+    """
+
+    def check(_: object, attribute: attrs.Attribute[int], value: int) -> None:
+        positive(_, attribute, value)
+        if value > most:
+            message = f"{attribute.name} is {value:,}; it must be at most {most:,}: plan one replica and repeat it"
+            raise InvalidValueError(message, field=attribute.name, value=value)
+
+    return check
 
 
 def _capability(_: object, attribute: attrs.Attribute[tuple[int, int] | None], value: object) -> None:
@@ -115,8 +131,8 @@ class Cluster(Value):
     """
 
     gpu: GpuSpec
-    num_gpus: int = attrs.field(default=1, validator=positive)
-    num_nodes: int = attrs.field(default=1, validator=positive)
+    num_gpus: int = attrs.field(default=1, validator=_within(MOST_GPUS))
+    num_nodes: int = attrs.field(default=1, validator=_within(MOST_NODES))
     interconnect: str | None = attrs.field(default=None, validator=one_of("nvlink", "pcie", "unknown", or_none=True))
     network_bytes_per_s: float | None = attrs.field(default=None, validator=above_zero_or_none)
 
