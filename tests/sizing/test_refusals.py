@@ -87,3 +87,64 @@ def test_a_block_that_no_kernel_takes_is_the_fault_of_the_block():
     assert error.field == "block_size"
     assert error.message.endswith("leave it out for 16")
     assert refused(LLAMA, block_size=7, kv_cache_dtype="fp8_ds_mla").field == "kv_cache_dtype"
+
+
+@pytest.mark.parametrize("number", [0, -1, 1025, True, "3", 1.5])
+def test_drafted_tokens_are_a_count(number):
+    """
+    ``SpeculativeConfig`` wants more than 0.
+    """
+    error = refused(LLAMA, speculative_config={"method": "ngram", "num_speculative_tokens": number})
+
+    assert (error.field, error.value) == ("speculative_config", number)
+    assert "from 1 to 1024" in error.message
+
+
+@pytest.mark.parametrize(
+    ("model", "words", "way_out"),
+    [
+        (LLAMA, {"lora_dtype": "float8"}, "auto, float16 or bfloat16"),
+        (LLAMA, {"fully_sharded_loras": True}, "leave it unset"),
+        (vs.load_model("MiniMaxAI/MiniMax-M3"), {"enable_lora": True}, "MiniMaxM3"),
+    ],
+)
+def test_lora_slots_that_vllm_or_we_do_not_know(model, words, way_out):
+    error = refused(model, num_gpus=8, tensor_parallel_size=8, **{"enable_lora": True, **words})
+
+    assert (error.field, error.value) in words.items()
+    assert way_out in error.message
+
+
+def test_scales_of_the_checkpoint_are_of_the_other_fp8():
+    """
+    In vLLM's words: fp8_e5m2 kv-cache is not supported with fp8 checkpoints.
+    """
+    model = vs.load_model("nvidia/Llama-3.1-8B-Instruct-FP8")
+
+    assert "use fp8" in refused(model, kv_cache_dtype="fp8_e5m2").message
+    assert vs.plan(model, H100, engine_args=vs.EngineArgs(kv_cache_dtype="fp8")).fits
+
+
+def test_windows_are_not_shared_among_ranks():
+    """
+    gpt-oss has 8 KV heads, so that 16 ranks could share a context, but for its windows.
+    """
+    error = refused(
+        vs.load_model("openai/gpt-oss-120b"), num_gpus=16, tensor_parallel_size=16, decode_context_parallel_size=2
+    )
+
+    assert error.field == "decode_context_parallel_size"
+    assert "sliding windows; leave it at 1" in error.message
+
+
+@pytest.mark.parametrize(
+    "name", ["nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-BF16", "Qwen/Qwen3.5-27B", "deepseek-ai/DeepSeek-V4-Flash"]
+)
+def test_states_and_compressed_windows_have_no_single_kind_of_cache(name):
+    """
+    In vLLM's words: Failed to promote local KV cache specs to one unified type.
+    """
+    error = refused(vs.load_model(name), num_gpus=8, disable_hybrid_kv_cache_manager=True)
+
+    assert error.field == "disable_hybrid_kv_cache_manager"
+    assert "leave it unset" in error.message

@@ -35,8 +35,10 @@ def num_speculative_tokens(args: EngineArgs) -> int:
     Draft tokens per step; 0 without speculation.
     """
     config = speculation(args)
-    number = config.get("num_speculative_tokens", 1) if config else 0
-    if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number <= 1024:
+    if not config:
+        return 0
+    number = config.get("num_speculative_tokens", 1)
+    if not isinstance(number, int) or isinstance(number, bool) or not 1 <= number <= 1024:
         message = f"speculative_config has num_speculative_tokens {number!r}; it must be an integer from 1 to 1024"
         raise UnsupportedError(message, field="speculative_config", value=number)
     return number

@@ -337,17 +337,12 @@ def _refuses(
 
 
 def _refuses_heads(backend: Backend, plain: list[FullAttention], capability: tuple[int, int]) -> str:
-    for layer in plain:
-        size = layer.head_size
-        if backend.head_sizes is not None and size not in backend.head_sizes:
+    largest = backend.largest_head if capability[0] in (9, 10) else min(backend.largest_head, 256)
+    flash = backend.name.endswith("FLASH_ATTN")
+    for size in (layer.head_size for layer in plain):
+        listed = backend.head_sizes is None or size in backend.head_sizes
+        if not listed or size < backend.smallest_head or (flash and (size % 8 or size > largest)):
             return f"head size {size}"
-        largest = backend.largest_head if capability[0] in (9, 10) else min(backend.largest_head, 256)
-        if backend.name.endswith("FLASH_ATTN") and (size % 8 or size > largest):
-            return f"head size {size}"
-        if size < backend.smallest_head:
-            return f"head size {size}"
-        if layer.head_size_v != size and backend.name == "FLASHINFER":
-            return "unequal key and value heads"
     return ""
 
 

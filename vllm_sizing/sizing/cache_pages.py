@@ -128,7 +128,7 @@ def attention_token_bytes(layer: FullAttention, settings: CacheSettings) -> int:
     """
     heads = layer.num_kv_heads
     local = part_on_rank(Part(heads, units=heads), settings.tensor, "KV heads")
-    return local * head_token_bytes(settings.kv_cache_dtype, settings.model_dtype, layer.head_size, layer.head_size_v)
+    return local * head_token_bytes(settings.kv_cache_dtype, layer.head_size, layer.head_size_v)
 
 
 def state_bytes(layer: RecurrentState, settings: CacheSettings) -> int:
@@ -185,7 +185,7 @@ def _aligned_block(
     Source: ``platforms/interface.py:_align_hybrid_block_size``.
     """
     if isinstance(layer, MlaAttention):
-        per_token = mla_token_bytes(settings.kv_cache_dtype, settings.model_dtype, layer.head_size)
+        per_token = mla_token_bytes(settings.kv_cache_dtype, layer.head_size)
         step = max(choice.kernel_block, choice.block_size, 128)
     else:
         per_token = attention_token_bytes(layer, settings)
@@ -256,7 +256,7 @@ def _conv_page(layer: ConvWindow, settings: CacheSettings) -> Page:
 
 
 def _mla_pages(layer: MlaAttention, settings: CacheSettings, block_size: int) -> list[Page]:
-    per_token = mla_token_bytes(settings.kv_cache_dtype, settings.model_dtype, layer.head_size)
+    per_token = mla_token_bytes(settings.kv_cache_dtype, layer.head_size)
     pages = [
         Page(
             family="full", kind="mla_attention", layers=layer.layers, block_size=block_size,
@@ -278,8 +278,9 @@ def _compressed_page(layer: CompressedMla, settings: CacheSettings, block_size: 
     sizes = dict(layer.bytes_per_state)
     per_state = sizes.get(settings.kv_cache_dtype, sizes.get("", 0))
     if not per_state:
-        message = f"kv_cache_dtype is {settings.kv_cache_dtype}, which this model's {layer.name} cache cannot store"
-        raise UnsupportedError(message, field="kv_cache_dtype", value=settings.kv_cache_dtype)
+        word = settings.kv_cache_dtype
+        message = f"kv_cache_dtype is {word}, which this model's {layer.name} cache cannot store; use auto or fp8"
+        raise UnsupportedError(message, field="kv_cache_dtype", value=word)
     block = layer.block_size or block_size
     if block % layer.tokens_per_state:
         message = f"block_size is {block}; this model's {layer.name} cache needs a multiple of {layer.tokens_per_state}"

@@ -225,26 +225,40 @@ def capture_sizes(
     decode_query_len: int = 1,
     largest: int | None = None,
     blackwell: bool = False,
+    interactive: bool = False,
 ) -> tuple[int, ...]:
     """
     Batch sizes that CUDA graphs are captured for.
 
     Source: ``config/vllm.py:VllmConfig._set_cudagraph_sizes``.
+
+    Args:
+        decode_query_len: Tokens of a request in one step: one, and those that speculation drafts.
+
+        largest: Given by the user or the model; then nothing is added for decoding.
+
+        interactive: Small batches are never padded: ``--performance-mode interactivity``.
     """
+    version = rules.version
     ceiling = 1024 if blackwell and rules.blackwell_graphs else 512
-    query = decode_query_len if rules.version >= (0, 13, 0) else 1
+    query = decode_query_len if version >= (0, 13, 0) else 1
     top = min(max_num_seqs * query * 2, ceiling) if largest is None else largest
     top = min(top, max_num_batched_tokens)
-    if top <= 0:
-        return ()
-    sizes = [size for size in (1, 2, 4) if size <= top]
-    if rules.fine_graph_sizes:
-        sizes += list(range(8, min(top + 1, 256), 8)) + list(range(256, top + 1, 16))
-    else:
-        sizes += list(range(8, top + 1, 8))
-    extra = []
-    if rules.version >= (0, 20, 1) and max_num_batched_tokens <= top:
-        extra.append(max_num_batched_tokens)
-    if rules.version >= (0, 31, 0) and max_num_seqs <= top:
-        extra.append(max_num_seqs)
-    return tuple(sorted({*sizes, *extra}))
+    sizes = _strided(top, 16 if rules.fine_graph_sizes else 8)
+    if interactive and version >= (0, 17, 0):
+        sizes.update(range(1, min(top, 32) + 1))
+    if version >= (0, 20, 1) and max_num_batched_tokens <= top:
+        sizes.add(max_num_batched_tokens)
+    if largest is None and query > 1 and version >= (0, 29, 0):
+        most = min(max_num_seqs, ceiling)
+        sizes |= {requests * query for requests in _strided(most, 16) | {most} if requests * query <= top}
+    elif largest is None and query == 1 and version >= (0, 31, 0) and max_num_seqs <= top:
+        sizes.add(max_num_seqs)
+    return tuple(sorted(sizes))
+
+
+def _strided(top: int, step: int) -> set[int]:
+    """
+    1, 2, 4, then every 8, from 256 on every ``step``.
+    """
+    return {size for size in (1, 2, 4) if size <= top}.union(range(8, min(top + 1, 256), 8), range(256, top + 1, step))

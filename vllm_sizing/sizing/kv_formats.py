@@ -22,11 +22,11 @@ _TURBOQUANT_BITS = {
 FP8 = ("fp8", "fp8_e4m3", "fp8_e5m2", "fp8_inc")
 
 
-def head_token_bytes(kv_cache_dtype: str, model_dtype: str, head_size: int, head_size_v: int) -> int:
+def head_token_bytes(kv_cache_dtype: str, head_size: int, head_size_v: int) -> int:
     """
     K and V of one token and one KV head.
 
-    >>> head_token_bytes("fp8", "bfloat16", 128, 128), head_token_bytes("nvfp4", "bfloat16", 128, 128)
+    >>> head_token_bytes("fp8", 128, 128), head_token_bytes("nvfp4", 128, 128)
     (256, 144)
     """
     both = head_size + head_size_v
@@ -50,11 +50,11 @@ def head_token_bytes(kv_cache_dtype: str, model_dtype: str, head_size: int, head
     raise _unknown(kv_cache_dtype)
 
 
-def mla_token_bytes(kv_cache_dtype: str, model_dtype: str, head_size: int) -> int:
+def mla_token_bytes(kv_cache_dtype: str, head_size: int) -> int:
     """
     The latent vector of one token.
 
-    >>> mla_token_bytes("bfloat16", "bfloat16", 576), mla_token_bytes("fp8_ds_mla", "bfloat16", 576)
+    >>> mla_token_bytes("bfloat16", 576), mla_token_bytes("fp8_ds_mla", 576)
     (1152, 656)
     """
     if kv_cache_dtype in SIXTEEN_BIT:
@@ -69,5 +69,5 @@ def mla_token_bytes(kv_cache_dtype: str, model_dtype: str, head_size: int) -> in
 
 
 def _unknown(kv_cache_dtype: str) -> UnsupportedError:
-    message = f"kv_cache_dtype is {kv_cache_dtype!r}, which no attention backend stores for this model"
+    message = f"kv_cache_dtype is {kv_cache_dtype!r}, which no attention backend stores for this model; use auto or fp8"
     return UnsupportedError(message, field="kv_cache_dtype", value=kv_cache_dtype)

@@ -216,6 +216,9 @@ def _capture_sizes(
     if config.get("cudagraph_mode") == "NONE" or config.get("mode") == 0 or args.optimization_level == 0:
         return ()
     largest = args.max_cudagraph_capture_size or config.get("max_cudagraph_capture_size")
+    if largest is not None and (not isinstance(largest, int) or largest < 1):
+        message = f"max_cudagraph_capture_size is {largest!r}; it must be an integer of at least 1"
+        raise InvalidValueError(message, field="max_cudagraph_capture_size", value=largest)
     if largest is None and "attention_sinks" in model.traits and rules.version >= (0, 10, 1):
         largest = 1024  # models/config.py:GptOssForCausalLMConfig
     return capture_sizes(
@@ -225,6 +228,7 @@ def _capture_sizes(
         decode_query_len=1 + speculative_tokens,
         largest=largest,
         blackwell=(gpu.compute_capability or (0, 0))[0] == 10,
+        interactive=args.performance_mode == "interactivity",
     )
 
 

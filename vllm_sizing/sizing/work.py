@@ -199,7 +199,7 @@ def _cache_reads(model: ModelSpec, layout: Layout, settings: CacheSettings) -> l
                 )
             )
         elif isinstance(layer, MlaAttention):
-            per_token = mla_token_bytes(settings.kv_cache_dtype, settings.model_dtype, layer.head_size)
+            per_token = mla_token_bytes(settings.kv_cache_dtype, layer.head_size)
             heads = ceil_div(layer.num_heads, layout.tensor) * number / layout.decode_context
             whole = layer.nope_head_dim + layer.rope_head_dim + layer.v_head_dim
             reads.append(

@@ -219,7 +219,7 @@ class EngineArgs(Value):
     cudagraph_capture_sizes: Any = attrs.field(
         default=None, converter=_freeze, validator=attrs.validators.optional(_counts)
     )
-    max_cudagraph_capture_size: int | None = attrs.field(default=None, validator=not_negative_or_none)
+    max_cudagraph_capture_size: int | None = _int()
     # additions
     enable_lora: bool | None = _switch()
     max_loras: int | None = _int()
