@@ -4,6 +4,7 @@ What vLLM's own model classes allocate, recorded for small variations of each fa
 Written by running vLLM 0.33 on meta devices; no GPU was involved.
 """
 
+import copy
 import json
 from pathlib import Path
 
@@ -25,7 +26,25 @@ DATA = Path(__file__).parent.parent / "data" / "architectures"
 BATCHED_TOKENS = 8192
 
 
+REMOVED = object()
 GPUS = {"h100": "h100-sxm", "a100": "a100-sxm-80gb", "l4": "l4", "b200": "b200"}
+
+
+def recorded(family, number, **changes):
+    """
+    A recorded config with values replaced; ``a__b`` is b in section a.
+    """
+    config = copy.deepcopy(json.loads((DATA / f"{family}.json").read_text())["cases"][number]["config"])
+    for path, value in changes.items():
+        *sections, key = path.split("__")
+        holder = config
+        for section in sections:
+            holder = holder.setdefault(section, {})
+        if value is REMOVED:
+            del holder[key]
+        else:
+            holder[key] = value
+    return config
 
 
 def cases(family):

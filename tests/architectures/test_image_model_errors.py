@@ -2,34 +2,13 @@
 Configs of models that see or hear with one wrong value: one line that names it and the way out.
 """
 
-import copy
-import json
 from math import prod
 
 import pytest
 
-from tests.architectures.recorded import DATA
+from tests.architectures.recorded import REMOVED, recorded
 from vllm_sizing.architectures import model_from_config
 from vllm_sizing.errors import ConfigError, SizingError
-
-REMOVED = object()
-
-
-def recorded(family, number, **changes):
-    """
-    A recorded config with values replaced; ``a__b`` is b in section a.
-    """
-    config = copy.deepcopy(json.loads((DATA / f"{family}.json").read_text())["cases"][number]["config"])
-    for path, value in changes.items():
-        *sections, key = path.split("__")
-        holder = config
-        for section in sections:
-            holder = holder.setdefault(section, {})
-        if value is REMOVED:
-            del holder[key]
-        else:
-            holder[key] = value
-    return config
 
 
 @pytest.mark.parametrize(

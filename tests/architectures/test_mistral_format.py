@@ -7,6 +7,7 @@ import json
 import pytest
 
 import vllm_sizing as vs
+from tests.architectures.recorded import DATA, check_start
 from vllm_sizing.architectures.mistral_format import config_from_params
 
 PARAMS = {
@@ -27,6 +28,9 @@ LARGE = {
         "first_k_dense_replace": 1, "route_every_n": 1,
     },
 }  # fmt: skip
+
+
+RECORDED = json.loads((DATA / "mistral_params.json").read_text())["cases"]
 
 
 def model_of(params):
@@ -62,6 +66,41 @@ def test_windows_repeat_over_the_layers():
 def test_quantization_is_read(written, method):
     section = config_from_params({**PARAMS, "quantization": written}).get("quantization_config") or {}
     assert section.get("quant_method") == method
+
+
+@pytest.mark.parametrize(("params", "fact"), [(case["config"], fact) for case in RECORDED for fact in case["facts"]])
+def test_bytes_and_cache_are_those_of_vllm(params, fact):
+    """
+    Without images and with them: merged patches, biases, FP8, windows, experts.
+    """
+    check_start(config_from_params(params), fact)
+
+
+@pytest.mark.parametrize("key", RECORDED[0]["config"]["vision_encoder"])
+def test_an_encoder_needs_all_of_its_sizes(key):
+    """
+    vLLM's VisionEncoderArgs has no defaults for them.
+    """
+    vision = {**RECORDED[0]["config"]["vision_encoder"], key: None}
+    with pytest.raises(vs.ConfigError, match=rf"vision_config\.{key} is missing; it must be a number"):
+        model_of({**PARAMS, "vision_encoder": vision})
+
+
+def test_the_largest_image_is_counted_in_merged_patches():
+    """
+    448 pixels make 32 patches of 14, and half as many per side where squares of four are merged.
+    """
+    vision = RECORDED[0]["config"]["vision_encoder"]
+    merged = {**vision, "mm_projector_id": "patch_merge", "spatial_merge_size": 2}
+    plain, fewer = (model_of({**PARAMS, "vision_encoder": one}).encoders for one in (vision, merged))
+    assert [one.max_tokens_per_item for one in (*plain, *fewer)] == [32**2, 16**2]
+
+
+def test_a_silent_window_is_none():
+    """
+    Nothing of MistralConfig's defaults: vLLM makes a plain PreTrainedConfig of the file.
+    """
+    assert {type(cache).__name__ for cache in model_of(PARAMS).cache_layers} == {"FullAttention"}
 
 
 def test_an_image_encoder_makes_a_pixtral():

@@ -73,14 +73,16 @@ def build(checkpoint: Checkpoint) -> ModelSpec:
 
 def _add_towers(builder: Builder, config: Config, stack: Stack) -> None:
     builder.traits.add("no_encoder_data")
-    vision = config.section("vision_config")
-    if vision is not None or "vision_config" not in config.data:
-        add_gemma4_vision(builder, vision or Config({}, "vision_config"), stack.hidden)
-        add_vision_items(builder, vision or Config({}, "vision_config"), stack.hidden)
+    _add_images(builder, config.needed_section("vision_config"), stack.hidden)
     audio = config.section("audio_config")
     if audio is not None:
         vit = add_gemma4_audio(builder, audio, stack.hidden)
         add_encoder(builder, "audio", vit, stack.hidden, tokens=_AUDIO_TOKENS, positions=_AUDIO_TOKENS)
+
+
+def _add_images(builder: Builder, vision: Config, hidden: int) -> None:
+    add_gemma4_vision(builder, vision, hidden)
+    add_vision_items(builder, vision, hidden)
 
 
 def add_vision_items(builder: Builder, vision: Config, hidden: int) -> None:
@@ -135,10 +137,8 @@ def _diffusion(checkpoint: Checkpoint) -> ModelSpec:
     config, builder = checkpoint.config, checkpoint.builder(prefixes=_DIFFUSION_PREFIXES)
     text = checkpoint.text.changed(attention_k_eq_v=True)
     stack = add_language_model(builder, text, hidden_size_per_layer_input=0, num_kv_shared_layers=0)
-    vision = config.section("vision_config")
-    if vision is not None:
-        add_gemma4_vision(builder, vision, stack.hidden)
-        add_vision_items(builder, vision, stack.hidden)
+    # Unlike Gemma 4's, its config class fills in an encoder.
+    _add_images(builder, config.section("vision_config") or Config({}, "vision_config"), stack.hidden)
     inner = config.integer("self_conditioning_size", default=None)
     inner = stack.text.required("intermediate_size") if inner is None else inner
     name = "self_conditioning"

@@ -14,12 +14,10 @@ import attrs
 from vllm_sizing.architectures.config import Config
 from vllm_sizing.architectures.quantization import CheckpointQuantization
 from vllm_sizing.architectures.rope import MROPE_FACTOR, RopeTable
-from vllm_sizing.errors import ConfigError
 from vllm_sizing.specs.findings import Finding
 from vllm_sizing.specs.model import (
     COLUMN,
     REPLICATED,
-    ROW,
     VOCAB,
     CacheLayer,
     Draft,
@@ -149,8 +147,6 @@ class LayerBuilder:
         split = Shard(axis=0, parts=parts, multiple=row_multiple) if shard is COLUMN else shard
         if shard is REPLICATED and len(parts) > 1:
             split = Shard(axis=None, parts=parts)
-        if shard is ROW and len(parts) > 1:
-            raise ConfigError(f"{name}: a row-parallel layer has one output")
         for scheme, owners in self._by_scheme(
             name, layers, (lambda prefix: self.quantization.linear(prefix, fused)) if quantized else None
         ):
@@ -322,8 +318,6 @@ class LayerBuilder:
             self.traits.add("tied_embeddings")
             if lora if lora_head is None else lora_head:
                 self.traits.add("lora_tied_head")
-            if bias:
-                self.add(f"{head}.bias", (vocab_size,), shard=VOCAB, role="lm_head", stage=last)
         else:
             self.lm_head(
                 head,

@@ -40,6 +40,7 @@ def config_from_params(params: Mapping[str, Any]) -> dict[str, Any]:
     positions = given.integer("max_position_embeddings", default=_POSITIONS)
     config |= {"max_position_embeddings": positions, "max_seq_len": given.integer("max_seq_len", default=positions)}
     config.setdefault("tie_word_embeddings", False)
+    config.setdefault("sliding_window", None)  # No config class says otherwise.
     config["model_type"] = given.text("model_type", default="transformer")
     _add_windows(config, given)
     _add_quantization(config, given)

@@ -133,16 +133,9 @@ def _add_experts(builder: Builder, mixer: str, stack: Stack, *, layers: Layers) 
 
 
 def _add_mlps(builder: Builder, mixer: str, stack: Stack, *, layers: Layers) -> None:
-    text = stack.text
-    bias = text.flag("mlp_bias", default=False)
-    widths = text.integers("intermediate_size", minimum=1) if isinstance(text.data["intermediate_size"], list) else None
-    if widths is None:
-        widths = [text.required("intermediate_size")] if layers else []
-    if layers and len(widths) not in (1, len(layers)):
-        raise text.refuse("intermediate_size", f"a number, or a list of {len(layers)}")
-    for width in sorted(set(widths)):
-        owners = tuple(at for place, at in enumerate(layers) if widths[place % len(widths)] == width)
-        add_mlp(builder, mixer, stack.hidden, width, layers=owners, bias=bias)
+    if layers:
+        width, bias = stack.text.required("intermediate_size"), stack.text.flag("mlp_bias", default=False)
+        add_mlp(builder, mixer, stack.hidden, width, layers=layers, bias=bias)
 
 
 def add_draft(builder: Builder, stack: Stack) -> None:

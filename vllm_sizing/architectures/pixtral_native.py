@@ -1,7 +1,7 @@
 """
 Pixtral and Mistral's multimodal models in Mistral's own spelling.
 
-Source: vLLM 0.33 ``model_executor/models/pixtral.py:PixtralForConditionalGeneration``.
+Source: vLLM 0.33 ``model_executor/models/pixtral.py:PixtralForConditionalGeneration``, ``VisionEncoderArgs``.
 """
 
 from __future__ import annotations
@@ -18,6 +18,11 @@ _PREFIXES = (
     ("model.vision_tower.", "vision_encoder."),
     ("model.multi_modal_projector.", "vision_language_adapter."),
 )
+# vLLM has no defaults for these: a start without one ends in a TypeError.
+_NEEDED = (
+    "hidden_size", "num_channels", "image_size", "patch_size", "intermediate_size", "num_hidden_layers",
+    "num_attention_heads", "rope_theta", "image_token_id",
+)  # fmt: skip
 
 
 def build(checkpoint: Checkpoint) -> ModelSpec:
@@ -27,6 +32,9 @@ def build(checkpoint: Checkpoint) -> ModelSpec:
     builder = checkpoint.builder(prefixes=_PREFIXES)
     stack = add_inner_model(builder, checkpoint, prefix="language_model.", default_type="mistral")
     vision = checkpoint.config.needed_section("vision_config")
+    for key in _NEEDED:
+        if not vision.has(key):
+            raise vision.refuse(key, "a number, as in Mistral's own params.json")
     merge = vision.integer("spatial_merge_size", default=1, maximum=2**8)
     with open_tower(builder, "image") as tower:
         vit = add_pixtral(tower, vision, "vision_encoder", native=True)
