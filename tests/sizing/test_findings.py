@@ -47,3 +47,21 @@ def test_more_sequences_than_tokens_of_a_step_need_more_tokens():
         "max-num-seqs-below-concurrency", QWEN, vs.find_gpu("h100-sxm"), vs.Workload(concurrency=4096), engine_args=args
     )
     assert capped.hint.startswith("raise max_num_batched_tokens")
+
+
+@pytest.mark.parametrize(
+    ("nodes", "args", "told"),
+    [
+        (1, {}, False),
+        (2, {}, True),
+        (2, {"distributed_executor_backend": "ray"}, False),
+        (2, {"data_parallel_size": 2, "tensor_parallel_size": 1}, False),
+    ],
+    ids=str,
+)
+def test_a_command_for_several_nodes_says_what_differs(nodes, args, told):
+    l4 = vs.find_gpu("l4")
+    one = found("several-nodes", QWEN, l4, num_gpus=2, num_nodes=nodes, engine_args=vs.EngineArgs(**args))
+    assert (one is not None) is told
+    assert one is None or "2 nodes" in one.message
+    assert found("several-nodes", QWEN, l4, num_gpus=2, num_nodes=2, vllm_version="0.10.0") is None

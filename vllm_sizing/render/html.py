@@ -34,8 +34,9 @@ STYLE = f"""
 .vllm-sizing .end{{border:0 solid #b3261e;border-left-width:3px;padding:0 .4em;font-weight:bold}}
 .vllm-sizing .end.back{{border-width:0 3px 0 0;text-align:right}}
 .vllm-sizing .cards{{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(28em,100%),1fr));gap:0 2em}}
-.vllm-sizing .charts{{display:flex;flex-wrap:wrap;gap:.6em 1.6em;margin:.6em 0;max-width:56em}}
-.vllm-sizing figure{{margin:0;max-width:100%}}
+.vllm-sizing .charts{{display:flex;flex-wrap:wrap;gap:.6em 1.6em;margin:.6em 0}}
+.vllm-sizing figure{{margin:0;max-width:34em;flex:1 1 22em}}
+.vllm-sizing .chart{{width:100%}}
 .vllm-sizing figcaption{{font-size:.95em;opacity:.8}}
 .vllm-sizing details{{font-size:.9em}}
 .vllm-sizing summary{{cursor:pointer;opacity:.8}}

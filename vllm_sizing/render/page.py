@@ -106,7 +106,9 @@ def search_report(result: SearchResult) -> str:
         parts.append(
             _section(which, offers.hardware(chosen), head(chosen.plan) + sections(chosen.plan, "h3", explain=True))
         )
-    title = "Compared hardware" + (f" for {report.model_name(chosen.plan)}" if chosen is not None else "")
+    title = "Compared hardware"
+    if chosen is not None:
+        title += f": {report.model_name(chosen.plan)} on {offers.hardware(chosen)}"
     return _page(title, "".join(parts))
 
 

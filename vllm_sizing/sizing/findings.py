@@ -25,6 +25,7 @@ _REFUSALS = {
     "out-of-memory": "weights, cache and CUDA graphs together exceed the GPU: the start ends out of memory",
     "blocks": "the KV cache has no blocks",
 }
+_NNODES_SINCE = (0, 11, 1)  # Before, several nodes found each other through Ray alone.
 # Vendors of whose GPUs logs and benchmarks were read.
 _MEASURED = ("nvidia", "amd")
 # Heads from which a rank no longer mixes prefill and decode, and those that one FP8 decode kernel takes.
@@ -59,6 +60,16 @@ def _about_hardware(best: Candidate, question: Question) -> Iterator[Finding]:
             severity="warning",
             message=f"{idle} of {cluster.total_gpus} GPUs stay idle: no legal layout uses them all",
             hint=f"{question.model.num_attention_heads} attention heads must divide by tensor_parallel_size",
+        )
+    ray = question.args.distributed_executor_backend == "ray" or question.rules.version < _NNODES_SINCE
+    if cluster.num_nodes > 1 and layout.num_ranks > cluster.num_gpus and not ray:
+        yield Finding(
+            code="several-nodes",
+            message=(
+                f"the command starts on each of the {cluster.num_nodes:,} nodes, with the node's own rank and the "
+                "address of the first"
+            ),
+            hint="add --headless on every node but the first; the files of generate do",
         )
     if layout.tensor > 1 and (cluster.interconnect or gpu.link) in ("pcie", "none") and gpu.vendor == "nvidia":
         asked = question.args.tensor_parallel_size is not None
