@@ -2,6 +2,7 @@
 Import time is a feature: what `import vllm_sizing` may load and cost, and what it offers.
 """
 
+import inspect
 import json
 import pickle
 import subprocess
@@ -99,6 +100,19 @@ def test_every_error_is_public():
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'plann'"):
         vllm_sizing.plann  # noqa: B018
+
+
+@pytest.mark.parametrize("cls", [errors.SizingError, *errors.SizingError.__subclasses__()])
+def test_every_error_survives_a_process_boundary(cls):
+    """
+    `search` sends refusals back from its workers: type, message and facts arrive.
+    """
+    names = [name for name in inspect.signature(cls).parameters if name not in {"message", "facts"}]
+    error = cls("what is wrong", **dict.fromkeys(names, ("x",)))
+    copy = pickle.loads(pickle.dumps(error))
+
+    assert (type(copy), str(copy), vars(copy)) == (cls, "what is wrong", vars(error))
+    assert set(vars(copy)) == {"message", *names}
 
 
 def test_public_values_pickle_by_their_public_class():

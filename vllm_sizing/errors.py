@@ -23,16 +23,6 @@ class SizingError(Exception):
         self.message = message
         vars(self).update(facts)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.args, vars(self))
-
-
-def _rebuild(cls: type[SizingError], args: tuple[Any, ...], facts: dict[str, Any]) -> SizingError:
-    error = cls.__new__(cls, *args)
-    Exception.__init__(error, *args)
-    vars(error).update(facts)
-    return error
-
 
 class InvalidValueError(SizingError, ValueError):
     """

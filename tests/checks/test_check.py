@@ -267,6 +267,12 @@ def test_json_over_several_lines_is_one_value():
     assert server.engine_args.speculative_config is not None
 
 
+def test_other_text_over_several_lines_is_told():
+    (item,) = [item for item in check(PLAIN + " --served-model-name 'a\nb'").all_findings if item.severity == "error"]
+
+    assert item.message == r"'a\nb' has a line break or a control character; take it out"
+
+
 def test_a_backslash_that_does_not_continue_is_told():
     report = check("vllm serve Qwen/Qwen3-8B \\  # the model\n  --max-model-len 16k")
 
@@ -336,3 +342,24 @@ def test_auto_means_a_gpu_of_this_machine(monkeypatch):
 def test_the_visible_devices_are_the_gpus():
     assert "gpu-count" in codes(check("CUDA_VISIBLE_DEVICES=0 vllm serve Qwen/Qwen3-8B -tp 2"))
     assert "gpus-idle" in codes(check("CUDA_VISIBLE_DEVICES=0,1 vllm serve Qwen/Qwen3-8B"))
+
+
+@pytest.mark.parametrize("devices", ["all", "none", ""])
+def test_devices_that_are_not_listed_are_not_counted(devices):
+    server = check(f"NVIDIA_VISIBLE_DEVICES={devices} CUDA_VISIBLE_DEVICES=0,1 vllm serve Qwen/Qwen3-8B").servers[0]
+
+    assert server.num_gpus == 2
+
+
+def test_a_version_that_is_given_outweighs_an_image_that_is_not_known():
+    server = check("docker run --gpus 1 x/vllm:v0.99.0 m", vllm_version="0.33.0", model="Qwen/Qwen3-8B").servers[0]
+
+    assert (server.vllm_version, server.version_source) == ("0.33.0", "given")
+    assert "version-not-known" in {item.code for item in server.findings}
+
+
+def test_a_pool_that_is_given_has_no_interval():
+    shown = vs.render.check_console(check(f"{PLAIN} --kv-cache-memory-bytes 4G", gpu="h100-sxm"))
+    row = next(line for line in shown.splitlines() if line.split()[:2] == ["KV", "cache"])
+
+    assert row.split()[2:] == ["4.00", "GiB", "exact"]

@@ -126,3 +126,26 @@ def test_anchors_and_merges_are_read():
     text = "x-base: &base {image: vllm/vllm-openai:v0.33.0, gpus: all}\nservices: {a: {<<: *base, command: [Qwen/Qwen3-8B]}}"
 
     assert vs.check_text(text, gpu="h100-sxm").fits is True
+
+
+def test_a_healthcheck_is_not_judged_without_a_model(monkeypatch):
+    """
+    How long a start takes, and how much it needs, follows from the model.
+    """
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    text = (
+        GOOD.replace("Qwen/Qwen3-8B", "no/such-model-here")
+        .replace("1200s", "1s")
+        .replace("127.0.0.1:8000", "127.0.0.1:9")
+    )
+
+    assert {code for code, _ in findings(text) if code.startswith(("probe", "memory"))} == set()
+    assert "model-not-known" in {code for code, _ in findings(text)}
+
+
+def test_a_list_of_no_devices_asks_for_no_gpu():
+    text = GOOD.replace("            - {driver: nvidia, count: 1, capabilities: [gpu]}\n", "").replace(
+        "devices:", "devices: []"
+    )
+
+    assert "gpu-missing" in {code for code, _ in findings(text)}

@@ -171,6 +171,29 @@ def test_secrets_and_dead_metrics_are_found_in_any_object():
     assert {("secret-in-plain-text", 39), ("dead-metric", 42)} <= findings(text)
 
 
+def test_a_secret_that_is_filled_in_later_is_none():
+    text = GOOD + "---\nkind: Secret\nstringData: {token: <your token>}\n"
+
+    assert "secret-in-plain-text" not in {code for code, _ in findings(text)}
+
+
+def test_a_pod_without_probes_is_told_of_two():
+    text = "".join(line for line in GOOD.splitlines(keepends=True) if "Probe:" not in line)
+    codes = {code for code, _ in findings(text) if code.startswith(("probe", "liveness", "readiness"))}
+
+    assert codes == {"liveness-missing", "readiness-missing"}
+
+
+def test_a_probe_that_runs_a_program_asks_no_port():
+    probe = "livenessProbe: {exec: {command: [curl, localhost]}, timeoutSeconds: 10}"
+    text = GOOD.replace(
+        "livenessProbe: {httpGet: {path: /health, port: 8000}, periodSeconds: 15, timeoutSeconds: 10}", probe
+    )
+
+    assert probe in text
+    assert not {code for code, _ in findings(text) if code.startswith("probe")}
+
+
 def test_a_service_must_send_to_a_port_of_the_container():
     service = "---\nkind: Service\nmetadata: {name: s}\nspec: {selector: {app: qwen}, ports: [{port: 80, targetPort: PORT}]}\n"
 

@@ -32,6 +32,7 @@ def parts(line, version="0.33.0"):
             ("--hf-overrides", '{"rope_parameters": {"rope_type": "yarn"}}'),
         ),
         ("--rope-scaling yarn", "removed-flag", None),
+        ("--cuda-graph-sizes", "removed-flag", None),
         ("--guided-decoding-backend xgrammar", "removed-flag", ("--structured-outputs-config.backend", "xgrammar")),
         ("--speculative-model m", "removed-flag", ("--speculative-config.model", "m")),
         ("--speculative_model [ngram]", "removed-flag", ("--speculative-config.method", "ngram")),

@@ -162,6 +162,8 @@ def test_commands_complete(run_process, monkeypatch):
         ("plan qwen/qwen3-32b-a", "Qwen/Qwen3-32B-AWQ"),
         ("plan --goal l", "latency"),
         ("gpus rtx-40", "rtx-4090"),
+        ("sweep m --gpu H100-s", "h100-sxm"),
+        ("sweep m --max-num-seqs a", "auto"),
     ],
 )
 def test_words_complete(run_process, monkeypatch, line, word):

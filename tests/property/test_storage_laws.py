@@ -106,3 +106,17 @@ def test_halved_groups_divide_the_experts(group, width):
     assert 32 * width % found.group_size == 0
     assert found.group_size in (32, 64, 128)
     assert scheme_bytes(found, 64 * width, 1024) >= scheme_bytes(bare, 64 * width, 1024)
+
+
+@pytest.mark.parametrize("group", [128, 64])
+@given(st.integers(0, 31))
+def test_experts_that_no_group_of_32_divides_are_refused(group, width):
+    bare = packed("auto_awq", 4, group, zero_points=True, kind="awq")
+    shape = (4, 64 * width + 32, 1024)
+    tensor = WeightTensor(
+        name="w13", shape=shape, role="experts", scheme=bare,
+        shard=Shard(axis=1, parts=(Part(32 * width + 16),) * 2, kind="experts"),
+    )  # fmt: skip
+    with pytest.raises(UnsupportedError, match=rf"{32 * width + 16:,}.*share a scale by {group}") as caught:
+        fitted(bare, tensor, shape, 1)
+    assert caught.value.field

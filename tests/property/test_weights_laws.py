@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.property.strategies import TENSOR_SIZES, dense_models
+from vllm_sizing.errors import UnsupportedError
 from vllm_sizing.sizing.layout import Layout, part_on_rank, stage_bounds
 from vllm_sizing.sizing.weights import Loading, local_shape, scheme_bytes, stage_weights, tensor_bytes
 from vllm_sizing.specs.model import Part
@@ -115,3 +116,21 @@ def test_scheme_bytes_grow_with_the_matrix(rows, cols, bits, per_rows, per_cols)
 def test_shapes_keep_their_rank(model, tensor_size):
     for tensor in model.tensors:
         assert len(local_shape(tensor, tensor_size, 1)) == len(tensor.shape)
+
+
+@given(
+    st.integers(1, 64), st.integers(1, 64), st.integers(1, 4096), st.sampled_from((1, 2, 3, 4, 8, 16)), st.booleans()
+)
+def test_units_are_never_split(units, rows, least, tensor, copied):
+    """
+    Ranks hold equal whole units, copies beyond their number, or the size is refused with its divisors.
+    """
+    part = Part(units * rows, units=units, copied=copied, least=min(least, rows))
+    try:
+        held = part_on_rank(part, tensor, "heads")
+    except UnsupportedError as error:
+        assert units % tensor
+        assert tensor % units or not copied
+        assert error.field == "tensor_parallel_size"  # noqa: PT017
+        return
+    assert held == rows * max(1, units // tensor)

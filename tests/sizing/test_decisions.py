@@ -132,6 +132,7 @@ def test_two_nodes_are_used():
         ({"enable_chunked_prefill": False, "max_num_batched_tokens": 4096}, "max_num_batched_tokens"),
         ({"enable_expert_parallel": True}, "enable_expert_parallel"),
         ({"decode_context_parallel_size": 2, "tensor_parallel_size": 4}, "decode_context_parallel_size"),
+        ({"decode_context_parallel_size": 3, "tensor_parallel_size": 4}, "decode_context_parallel_size"),
         ({"speculative_config": {"method": "mtp", "num_speculative_tokens": 1}}, "speculative_config"),
         ({"speculative_config": {"method": "eagle", "model": "x"}}, "speculative_config"),
         ({"quantization": "awq"}, "quantization"),
@@ -207,6 +208,39 @@ def test_a_policy_may_forbid_quantization():
     plan = vs.plan(vs.load_model("Qwen/Qwen3-32B"), vs.find_gpu("l40s"), policy=forbidden)
 
     assert all(alternative.engine_args.quantization is None for alternative in plan.alternatives)
+
+
+@pytest.mark.parametrize("quantization", [True, False])
+@pytest.mark.parametrize("cache", [True, False])
+def test_no_alternative_does_what_the_policy_forbids(quantization, cache):
+    policy = vs.Policy(allow_quantization=quantization, allow_kv_cache_dtype=cache)
+    plan = vs.plan(vs.load_model("Qwen/Qwen3-32B"), vs.find_gpu("l40s"), policy=policy)
+    changed = [alternative.engine_args for alternative in plan.alternatives]
+
+    assert any(args.quantization for args in changed) is quantization
+    assert any(args.quantization and args.kv_cache_dtype == "fp8" for args in changed) is (quantization and cache)
+    assert cache or not any(args.kv_cache_dtype == "fp8" for args in changed)
+
+
+@pytest.mark.parametrize("utilization", [0.77, 0.79])
+def test_fewer_sequences_are_proposed_where_states_for_some_are_sure(utilization):
+    """
+    Between nothing and some states at the low end: no count to propose, then one that fits.
+    """
+    model = vs.load_model("nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-BF16")
+    args = vs.EngineArgs(gpu_memory_utilization=utilization, max_num_seqs=256, max_model_len=2048)
+    plan = vs.plan(model, H100, engine_args=args)
+    proposed = [alternative.engine_args.max_num_seqs for alternative in plan.alternatives]
+
+    assert 0 < plan.kv_cache.max_num_seqs_limit < 256
+    assert any(8 < number < 256 for number in proposed) is (plan.memory.kv_cache_bytes_interval.low > 0)
+
+
+def test_sequences_are_capped_at_the_tokens_of_a_batch():
+    plan = vs.plan(QWEN, H100, engine_args=vs.EngineArgs(max_num_batched_tokens=512, max_model_len=4096))
+
+    assert plan.engine_args.max_num_seqs == 512
+    assert "capped at max_num_batched_tokens" in decision(plan, "max_num_seqs").reason
 
 
 def test_headroom_is_kept_free():

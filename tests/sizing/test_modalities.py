@@ -3,6 +3,7 @@ What encoders of images, video and audio change in a start.
 """
 
 import attrs
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -42,6 +43,21 @@ def test_a_modality_that_is_switched_off_is_not_profiled():
 
 def test_a_model_whose_modalities_are_all_served_stays_itself():
     assert without_unserved(MODEL, vs.EngineArgs(limit_mm_per_prompt={"video": 1})) is MODEL
+    assert without_unserved(MODEL, vs.EngineArgs(limit_mm_per_prompt={"audio": 0})) is MODEL
+
+
+@pytest.mark.parametrize(("version", "profiled"), [("0.24.0", True), ("0.26.0", False), ("0.27.0", True)])
+def test_the_second_runner_profiles_encoders_since_0_27(version, profiled):
+    """
+    Dense multimodal models are its since 0.25.
+    """
+
+    def peak(**args):
+        engine_args = vs.EngineArgs(max_model_len=32_768, **args)
+        plan = vs.plan(MODEL, vs.find_gpu("h100-sxm"), engine_args=engine_args, vllm_version=version)
+        return plan.memory.activation_peak_bytes
+
+    assert (peak() > peak(language_model_only=True)) is profiled
 
 
 def test_a_model_that_no_image_reaches_looks_one_way():

@@ -86,6 +86,11 @@ def test_what_we_write_is_read_back(plan, view, kind, gpus, gpu):
         ("image: {repository: x/vllm, tag: v1, command: [vllm, serve, a/b, --seed, '1']}\ngpuModels: [NVIDIA-L4]\nresources: {limits: {nvidia.com/gpu: 1}}", "a/b --seed 1"),
         ("name: t\nresources: {accelerators: {H100: 8}}\nrun: |\n  vllm serve a/b\n", "a/b"),
         ("name: t\nresources: {accelerators: 'L4:2'}\nrun: vllm serve a/b\n", "a/b"),
+        ("name: t\nresources: {cpus: 8}\nrun: vllm serve a/b\n", "a/b"),
+        ("kind: InferenceService\nspec: {predictor: {model: {storageUri: pvc://claim/m, args: [--seed, '1']}}}", "pvc://claim/m --seed 1"),
+        ("kind: LLMInferenceService\nspec: {model: {name: m}, template: {containers: [{name: main, env: [{name: VLLM_ADDITIONAL_ARGS, value: --seed 1}]}]}}", "--seed 1"),
+        ("[Service]\nnonsense\nEnvironment=NAME A=1\nExecStart=/usr/bin/vllm serve a/b\n", "a/b"),
+        ("[Container]\nImage=x/y:1\nExec=vllm serve a/b\nSecret=t,type=mount\n", "a/b"),
         ('[Service]\nExecStart=/usr/bin/vllm serve a/b --x "%%1 $$A" \\\n  --seed 1\n', "a/b --x %1 $A --seed 1"),
         ("# c\n[Container]\nImage=x/vllm:1\nExec=a/b\nAddDevice=nvidia.com/gpu=0\n", "a/b"),
         ("[Container]\nImage=x/vllm:v0.10.0\nExec=--model a/b --seed 1\n", "--model a/b --seed 1"),
@@ -313,3 +318,17 @@ def test_the_head_of_a_batch_script_is_read(head, nodes, gpus, gpu):
     (launch,) = parse_launches(f"#!/bin/bash\n#SBATCH {head}\nsrun vllm serve m --nnodes $SLURM_NNODES\n").launches
 
     assert (launch.num_nodes, launch.num_gpus, launch.gpu) == (nodes, gpus, gpu)
+
+
+def test_a_model_outside_the_hub_is_unknown():
+    text = "kind: InferenceService\nspec: {predictor: {model: {storageUri: s3://bucket/m}}}"
+    (launch,) = parse_launches(text).launches
+
+    assert [(word.text, word.unknown) for word in launch.words] == [("s3://bucket/m", "s3://bucket/m")]
+
+
+def test_only_what_a_unit_sets_is_in_its_environment():
+    text = "[Container]\nImage=x/y:1\nExec=vllm serve a/b\nEnvironment=NAME A=1\nSecret=t,type=mount\nSecret=u,type=env,target=B\n"
+    (launch,) = parse_launches(text).launches
+
+    assert [(item.name, item.value) for item in launch.environment] == [("A", "1"), ("B", None)]

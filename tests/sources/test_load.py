@@ -92,6 +92,15 @@ def test_what_is_not_modelled_is_refused_with_the_size_of_its_files(hub):
     assert "the safetensors files hold 0.01 billion elements" in message
 
 
+def test_an_unknown_architecture_without_weights_is_refused_alike(here):
+    (here / "config.json").write_text('{"architectures": ["BrandNewForCausalLM"], "hidden_size": 64}')
+
+    with pytest.raises(UnknownArchitectureError, match="'BrandNewForCausalLM' is not modelled") as caught:
+        load_model("./config.json")
+    assert caught.value.architecture == "BrandNewForCausalLM"
+    assert "safetensors" not in caught.value.message
+
+
 def test_folder_wins_over_the_hub_and_says_so(hub, folder):
     facts = fetch_model_facts("org/model")
 

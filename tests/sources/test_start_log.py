@@ -98,3 +98,16 @@ def test_what_is_no_log_gives_no_numbers(text):
 
     assert log.numbers == {}
     assert log.arguments == {}
+
+
+def test_of_several_ranks_the_one_that_binds_counts():
+    """
+    The heaviest weights, the smallest cache, in whatever order the workers print them.
+    """
+    weights = "(Worker_TP{}) INFO Model loading took {} GiB and 9.5 seconds\n"
+    cache = "(Worker_TP{}) INFO Available KV cache memory: {} GiB\n"
+    for first, second in ((0, 1), (1, 0)):
+        text = weights.format(first, 17.25 - first) + weights.format(second, 17.25 - second)
+        text += cache.format(first, 45.5 + first) + cache.format(second, 45.5 + second)
+        log = parse_log(text)
+        assert (log.numbers["weights"].value, log.numbers["kv_cache_memory"].value) == (17.25, 45.5)
