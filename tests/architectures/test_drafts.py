@@ -50,6 +50,14 @@ def test_bytes_and_cache_are_those_of_vllm(case):
         assert [cache.num_gpu_blocks, cache.size_tokens, round(cache.max_concurrency, 2)] == wanted
 
 
+def test_a_head_may_call_itself_by_its_layers():
+    """
+    vLLM puts ``Eagle3`` before a name that says nothing of EAGLE.
+    """
+    plain = with_draft(target(), {**HEAD, "architectures": ["LlamaForCausalLM"]}, name="draft", method="eagle3")
+    assert plain.draft == with_draft(target(), HEAD, name="draft", method="eagle3").draft
+
+
 def test_speculators_write_the_same_head_in_their_own_way():
     layer = {**HEAD, "vocab_size": 1000}
     del layer["architectures"], layer["draft_vocab_size"]

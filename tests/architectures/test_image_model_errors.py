@@ -14,6 +14,14 @@ from vllm_sizing.errors import ConfigError, SizingError
 @pytest.mark.parametrize(
     ("family", "number", "changes", "message"),
     [
+        ("variants", 42, {"vision_config__model_type": "vit"}, "clip_vision_model, siglip_vision_model or pixtral"),
+        ("variants", 42, {"vision_config__image_size": 340}, "it must be a multiple of patch_size (14)"),
+        ("variants", 42, {"vision_config__patch_size": 337}, "patch_size is 337; it must be at most image_size"),
+        ("variants", 42, {"vision_feature_layer": []}, "vision_feature_layer is []; it must be a layer or a list"),
+        ("variants", 42, {"vision_feature_layer": [-2, 9]}, "it must be a layer from -6 to 6"),
+        ("qwen2_vl", 0, {"vision_config__mlp_ratio": -1.0}, "vision_config.mlp_ratio is -1.0; it must be above 0"),
+        ("variants", 39, {"audio_config__num_attention_heads": 3}, "it must be a divisor of hidden_size (256)"),
+        ("variants", 39, {"audio_config__subsampling_conv_channels": [64]}, "it must be a list of two integers"),
         ("aria", 0, {"projector_patch_to_query_dict": {}}, "projector_patch_to_query_dict is {}"),
         ("deepseek_vision", 2, {"candidate_resolutions": [[384]]}, "candidate_resolutions is"),
         ("deepseek_vision", 0, {"projector_config__projector_type": "mlp"}, "projector_config.projector_type is 'mlp'"),

@@ -121,6 +121,7 @@ INT4 = {"num_bits": 4, "type": "int", "strategy": "group", "group_size": 128}
         ),
         ({"quant_method": "modelopt", "quant_algo": "FP8", "kv_cache_scheme": 8}, "a string or a JSON object"),
         ({"quant_method": "quark"}, "export"),
+        ({**QUARK, "global_quant_config": {"weight": None}}, "global_quant_config.weight is None"),
         ({**QUARK, "global_quant_config": {"weight": [{}, {}, {}]}}, "one weight format, or NVFP4"),
         ({**QUARK, "global_quant_config": {"weight": {}, "bias": {"dtype": "int8"}}}, "output_tensors and bias"),
         ({**QUARK, "layer_quant_config": {str(at): {} for at in range(70_000)}}, "layer_quant_config"),
@@ -144,11 +145,33 @@ def test_a_wrong_quantization_config_is_one_line(config, message):
         (compressed(INT4, form="dense"), "experts want pack-quantized weights|as dense"),
         (compressed({**INT4, "num_bits": 8, "symmetric": False}), "experts with zero points have 4 bits"),
         (compressed({"num_bits": 8, "type": "int", "strategy": "tensor"}), "int8 by tensor"),
+        (compressed(INT4, form="naive-quantized", targets=["re:.*experts.*"]), "experts want pack-quantized weights"),
+        (
+            compressed(
+                {"num_bits": 8, "type": "int", "strategy": "channel"},
+                {"num_bits": 8, "type": "int", "strategy": "tensor", "dynamic": False},
+                form="int-quantized",
+            ),
+            "a format that vLLM documents for experts",
+        ),
     ],
 )
 def test_experts_take_fewer_formats(config, message):
     with pytest.raises(ConfigError, match=message):
         quantized(config, mixture=True)
+
+
+def test_the_file_beside_the_config_is_read_as_strictly():
+    mixed = {"quant_method": "modelopt", "quant_algo": "MIXED_PRECISION"}
+    beside = {"quantization": {"quant_algo": "FP9"}}
+    with pytest.raises(ConfigError, match=r"hf_quant_config\.json\.quantization\.quant_algo is 'FP9'"):
+        model_from_config({**DENSE, "quantization_config": mixed}, hf_quant_config=beside)
+
+
+def test_a_pattern_without_wildcards_is_a_name():
+    name = "model.layers.0.self_attn.o_proj"
+    ours, other = (quantized(compressed(INT4, ignore=[ignored])) for ignored in (f"re:{name}", name))
+    assert ours.tensors == other.tensors != quantized(compressed(INT4, ignore=[])).tensors
 
 
 @pytest.mark.parametrize("config", [None, {}, {"quant_method": ""}, {"producer": {"name": "someone"}}])

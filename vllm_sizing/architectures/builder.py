@@ -25,6 +25,12 @@ from vllm_sizing.specs.model import (
 
 __all__ = ["Builder", "Layers", "among", "without"]
 
+# Their __init__ ends in "No ... layer found in model.layers" where no layer has experts.
+_EXPERTS_ONLY = frozenset((
+    "AfmoeForCausalLM", "Glm4MoeForCausalLM", "HYV3ForCausalLM", "Lfm2MoeForCausalLM", "PanguProMoEV2ForCausalLM",
+    "PanguUltraMoEForCausalLM", "Qwen3MoeForCausalLM", "Qwen3NextForCausalLM", "Qwen3_5MoeForCausalLM",
+    "SarvamMLAForCausalLM",
+))  # fmt: skip
 ATTENTION_SCALES = 6  # Attention keeps q, k, v, probability scales on the GPU, k and v also as floats.
 
 
@@ -181,6 +187,13 @@ class Builder(LayerBuilder):
                 f"config.json: {chosen} experts per token, but there are {experts}",
                 field="num_experts_per_tok",
                 value=chosen,
+            )
+        if architecture in _EXPERTS_ONLY and not any(tensor.role == "experts" for tensor in self.tensors):
+            raise ConfigError(
+                f"config.json: no layer of this {architecture} has experts, and vLLM does not build it without; "
+                "correct the number of experts and the layers that have them",
+                field="num_experts",
+                value=experts,
             )
         loaded = (tensor for tensor in self.tensors if tensor.role != "buffer" and not tensor.with_draft)
         return ModelSpec(

@@ -91,8 +91,8 @@ def add_language_model(
     stack = attrs.evolve(
         read_stack(text, attention=latent.attention if latent else None),
         tied=False,
-        num_experts=moe.num_experts if moe else 0,
-        num_experts_per_token=moe.top_k if moe else 0,
+        num_experts=moe.num_experts,
+        num_experts_per_token=moe.top_k,
     )
     indexer = read_indexer(text, stack.layers)
     if style.sparse and indexer is None:
@@ -108,12 +108,10 @@ def add_language_model(
     return stack
 
 
-def _read_moe(text: Config, style: Style) -> Moe | None:
+def _read_moe(text: Config, style: Style) -> Moe:
     """
     The experts; their layers are those of the whole stack.
     """
-    if not text.has("n_routed_experts", "num_local_experts"):
-        return None
     layers = range(MAX_LAYERS)
     kinds = text.words("mlp_layer_types") if "post_mlp_layernorm" in style.norms else None
     if kinds is not None:
@@ -143,7 +141,7 @@ def _add_layers(
     style: Style,
     latent: Latent | None,
     indexer: Indexer | None,
-    moe: Moe | None,
+    moe: Moe,
 ) -> None:
     hidden = stack.hidden
     if latent is None:
@@ -151,11 +149,10 @@ def _add_layers(
         add_rope(builder, f"{layer}.self_attn", stack)
     else:
         add_latent_attention(builder, f"{layer}.self_attn", hidden, latent, layers=layers, indexer=indexer)
-    sparse = tuple(at for at in layers if moe and at in set(moe.layers))
+    sparse = tuple(at for at in layers if at in set(moe.layers))
     dense = tuple(at for at in layers if at not in set(sparse))
     builder.gated_mlp(f"{layer}.mlp", hidden, stack.text.required("intermediate_size"), layers=dense)
-    if moe is not None:
-        add_moe(builder, f"{layer}.mlp", hidden, attrs.evolve(moe, layers=sparse))
+    add_moe(builder, f"{layer}.mlp", hidden, attrs.evolve(moe, layers=sparse))
     add_norms(builder, layer, hidden, *style.norms, layers=layers)
 
 
@@ -173,7 +170,7 @@ def _draft(
     style: Style,
     latent: Latent,
     indexer: Indexer | None,
-    moe: Moe | None,
+    moe: Moe,
 ) -> Draft | None:
     """
     One more layer with its own projection of the hidden state; embeddings and head are the target's.

@@ -130,6 +130,7 @@ def add_language_model(builder: Builder, text: Config, *, architecture: str, pre
     if architecture == "Step1ForCausalLM":
         groups = text.integer("num_attention_groups", "num_key_value_heads", default=1)
         text = text.changed(num_key_value_heads=groups)
+        builder.traits.add("alibi_sqrt")
     if architecture == "MiniCPMForCausalLM" and text.integer("num_experts", default=0, minimum=0) > 0:
         raise text.refuse("num_experts", "0: MiniCPM with experts is not modelled")
     if architecture == "TeleChat2ForCausalLM":

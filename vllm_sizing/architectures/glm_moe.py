@@ -25,9 +25,7 @@ from vllm_sizing.architectures.decoder import Style, add_decoder, add_decoder_la
 from vllm_sizing.specs.model import REPLICATED, Draft, ModelSpec
 
 
-def _read_moe(text: Config, layers: Layers) -> Moe | None:
-    if not text.has("n_routed_experts", "num_local_experts"):
-        return None
+def _read_moe(text: Config, layers: Layers) -> Moe:
     first = text.integer("first_k_dense_replace", default=1, minimum=0)
     width = text.required("moe_intermediate_size")
     return Moe(

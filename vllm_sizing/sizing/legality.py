@@ -74,6 +74,24 @@ def check_layout(model: ModelSpec, layout: Layout, rules: Rules) -> None:
     _check_decode_context(model, layout)
 
 
+def check_kernels(model: ModelSpec, args: EngineArgs, chosen: str) -> None:
+    """
+    Refuse an attention backend that the model's layers refuse when they are built.
+
+    Source: vLLM 0.33 ``model_executor/layers/attention/attention.py``, ``step1.py``.
+
+    Args:
+        chosen: The backend that vLLM takes by itself; empty: not known.
+    """
+    backend = args.attention_backend or chosen
+    if "alibi_sqrt" in model.traits and backend.upper() not in ("", "TRITON_ATTN"):
+        message = (
+            f"attention_backend is {args.attention_backend}, and {backend} has no square root of ALiBi, which "
+            f"{model.architecture} needs; set attention_backend to TRITON_ATTN"
+        )
+        raise UnsupportedError(message, field="attention_backend", value=args.attention_backend)
+
+
 def _check_decode_context(model: ModelSpec, layout: Layout) -> None:
     size, tensor = layout.decode_context, layout.tensor
     if size == 1:

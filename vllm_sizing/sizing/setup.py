@@ -22,7 +22,7 @@ from vllm_sizing.sizing.defaults import (
     uses_v2_runner,
 )
 from vllm_sizing.sizing.layout import Layout
-from vllm_sizing.sizing.legality import check_layout, check_modelled, check_overrides
+from vllm_sizing.sizing.legality import check_kernels, check_layout, check_modelled, check_overrides
 from vllm_sizing.sizing.methods import check_method, expert_padding, online_schemes_for
 from vllm_sizing.sizing.modalities import cross_tokens, largest_item, skipped_towers, without_unserved
 from vllm_sizing.sizing.pooling import converted
@@ -129,6 +129,7 @@ def prepare(
         model, gpu, rules, kv_cache_dtype,
         block_size=args.block_size, tensor=layout.tensor, decode_context=layout.decode_context,
     )  # fmt: skip
+    check_kernels(model, args, attention.name)
     return Setup(
         model=model,
         gpu=gpu,

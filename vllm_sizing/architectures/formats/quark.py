@@ -107,8 +107,6 @@ def _read(where: Config, key: str, *, packed: bool, is_cache: bool = False) -> t
             scheme = nvfp4(METHOD, input_scales=True)
             return scheme, scheme
         raise where.refuse(key, "one weight format, or NVFP4 in two levels")
-    if weight is None:
-        return None, None
     return _schemes(
         Config(weight, f"{setting.path}.weight"),
         None if inputs is None else Config(inputs, setting.path),
