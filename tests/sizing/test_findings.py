@@ -6,6 +6,7 @@ import attrs
 import pytest
 
 import vllm_sizing as vs
+from vllm_sizing.units import GIB
 
 QWEN = vs.load_model("Qwen/Qwen3-8B")
 
@@ -65,3 +66,24 @@ def test_a_command_for_several_nodes_says_what_differs(nodes, args, told):
     assert (one is not None) is told
     assert one is None or "2 nodes" in one.message
     assert found("several-nodes", QWEN, l4, num_gpus=2, num_nodes=2, vllm_version="0.10.0") is None
+
+
+def test_a_high_risk_is_warned_of_as_a_medium_one_is():
+    args = vs.EngineArgs(max_model_len=1280)
+    gpu = vs.find_gpu("l4")
+    risks = {}
+    for hundredths in range(1, 400):
+        plan = vs.plan(QWEN, gpu, engine_args=args, policy=vs.Policy(headroom_bytes=hundredths * GIB // 50))
+        if plan.fits:
+            risks[plan.oom_risk] = {one.code for one in plan.findings}
+    assert "oom-risk-high" in risks["high"]
+    assert "oom-risk-medium" in risks["medium"]
+    assert not {"oom-risk-low", "oom-risk-medium"} & risks["low"]
+
+
+def test_longer_requests_than_the_model_takes_cannot_be_allowed():
+    long = vs.Workload(input_tokens=60_000)
+    code, gpu = "workload-exceeds-max-model-len", vs.find_gpu("h100-sxm")
+    assert found(code, QWEN, gpu, long).hint.endswith("; shorten them")
+    short = vs.EngineArgs(max_model_len=2048)
+    assert found(code, QWEN, gpu, long, engine_args=short).hint.endswith("or raise max_model_len")

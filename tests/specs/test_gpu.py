@@ -40,3 +40,16 @@ def test_a_network_has_a_speed():
 def test_clusters_have_an_end(field):
     with pytest.raises(InvalidValueError, match=f"^{field} is 99,999,999; it must be at most"):
         vs.Cluster(**{"gpu": L4, field: 99_999_999})
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: vs.Workload(target=500), "target is 500; it must be a LatencyTarget"),
+        (lambda: vs.Cluster(gpu="l4"), "gpu is 'l4'; it must be a GpuSpec"),
+    ],
+)
+def test_values_of_another_class_are_refused(make, said):
+    with pytest.raises(InvalidValueError) as refused:
+        make()
+    assert str(refused.value) == said

@@ -136,13 +136,14 @@ def _section(title: str, remark: str, body: str) -> str:
 def _offers(found: Sequence[Offer]) -> str:
     if not found:
         return ""
-    names = (*((name, "num") for name in offers.HEADS), ("GPUs", ""), ("meets the targets", ""), ("settings", ""))
+    names = (("GPUs", ""), *((name, "num") for name in offers.HEADS), ("meets the targets", ""), ("settings", ""))
     heads = "".join(f'<th scope="col" class="{kind}">{escape(name)}</th>' for name, kind in names)
     rows = []
     for offer in found:
         line = offers.line(offer)
         figures = "".join(f'<td class="num">{escape(figure)}</td>' for figure in line.figures)
-        words = f'<th scope="row">{escape(line.hardware)}</th><td class="wrap">{escape(line.why)}</td>'
+        figures = f'<th scope="row">{escape(line.hardware)}</th>{figures}'
+        words = f'<td class="wrap">{escape(line.why)}</td>'
         start = (
             f"<details><summary>command</summary>{command(offers.command(offer))}</details>" if offer.plan.fits else ""
         )

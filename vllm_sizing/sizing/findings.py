@@ -109,10 +109,10 @@ def _about_fit(best: Candidate, question: Question) -> Iterator[Finding]:
                 else "see the alternatives"
             ),
         )
-    elif evaluation.oom_risk == "medium":
+    elif evaluation.oom_risk != "low":
         interval = memory.kv_cache_bytes_interval
         yield Finding(
-            code="oom-risk-medium",
+            code=f"oom-risk-{evaluation.oom_risk}",
             severity="warning",
             message=(
                 f"at the low end of the estimate ({format_gib(interval.low)} of KV cache) it may fail to start or "
@@ -136,7 +136,8 @@ def _about_load(best: Candidate, question: Question) -> Iterator[Finding]:
             code="workload-exceeds-max-model-len",
             severity="warning",
             message=f"the workload's requests have {wanted:,} tokens, more than max_model_len ({length:,})",
-            hint="longer requests are refused by the server; shorten them or raise max_model_len",
+            hint="the server refuses longer ones; "
+            + ("shorten them" if length == question.model.max_model_len else "shorten them or raise max_model_len"),
         )
     held = cache.max_concurrency_at_workload * layout.data
     if evaluation.fits and held < workload.concurrency:

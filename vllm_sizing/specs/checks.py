@@ -81,6 +81,18 @@ def text(_: Any, attribute: Any, value: Any) -> None:
         _refuse(attribute, value, "text")
 
 
+def instance(kind: type) -> Validator:
+    """
+    A value of this class.
+    """
+
+    def check(_: Any, attribute: Any, value: Any) -> None:
+        if not isinstance(value, kind):
+            _refuse(attribute, value, f"a {kind.__name__}")
+
+    return check
+
+
 def one_of(*allowed: str, or_none: bool = False) -> Validator:
     """
     One of the given words (or None).

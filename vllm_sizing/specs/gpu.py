@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 import attrs
 
 from vllm_sizing.errors import InvalidValueError
-from vllm_sizing.specs.checks import above_zero_or_none, not_negative_or_none, one_of, positive, text
+from vllm_sizing.specs.checks import above_zero_or_none, instance, not_negative_or_none, one_of, positive, text
 from vllm_sizing.specs.value import Value
 
 MOST_GPUS, MOST_NODES = 1024, 1024  # Per node and of them: far beyond any, and still planned in a second or two.
@@ -130,7 +130,7 @@ class Cluster(Value):
         network_bytes_per_s: Between nodes, one direction, per GPU.
     """
 
-    gpu: GpuSpec
+    gpu: GpuSpec = attrs.field(validator=instance(GpuSpec))
     num_gpus: int = attrs.field(default=1, validator=_within(MOST_GPUS))
     num_nodes: int = attrs.field(default=1, validator=_within(MOST_NODES))
     interconnect: str | None = attrs.field(default=None, validator=one_of("nvlink", "pcie", "unknown", or_none=True))

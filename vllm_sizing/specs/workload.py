@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import attrs
 
-from vllm_sizing.specs.checks import above_zero_or_none, fraction_or_none, positive
+from vllm_sizing.specs.checks import above_zero_or_none, fraction_or_none, instance, positive
 from vllm_sizing.specs.value import Value
 
 
@@ -81,7 +81,7 @@ class Workload(Value):
     request_rate: float | None = attrs.field(default=None, validator=above_zero_or_none, kw_only=True)
     prefix_cache_hit_rate: float = attrs.field(default=0.0, validator=_hit_rate, kw_only=True)
     acceptance_rate: float | None = attrs.field(default=None, validator=fraction_or_none, kw_only=True)
-    target: LatencyTarget = attrs.field(factory=LatencyTarget, kw_only=True)
+    target: LatencyTarget = attrs.field(factory=LatencyTarget, validator=instance(LatencyTarget), kw_only=True)
 
     @property
     def tokens_per_request(self) -> int:
