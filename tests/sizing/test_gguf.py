@@ -36,7 +36,7 @@ def test_the_method_may_be_named():
     [
         ("llama", "0.24.0", None, "plan for a release before 0.24.0, or give the model that the file was made from"),
         ("llama", "0.33.0", None, "leaves to vllm-gguf-plugin"),
-        ("llama", "0.11.0", tensors_of(embed="BF16"), "holds matrices of 16 bits, which vLLM loads from 0.12.0 on"),
+        ("llama", "0.11.0", tensors_of(head="BF16"), "holds matrices of 16 bits, which vLLM loads from 0.12.0 on"),
         ("gemma3", "0.11.0", None, "is a Gemma3ForCausalLM, which vLLM loads from 0.12.0 on"),
         ("qwen2moe", "0.12.0", None, "with packed embeddings, which vLLM loads from 0.13.0 on"),
     ],
@@ -59,7 +59,7 @@ def test_blackwell_computes_in_float16():
 
 
 def test_heads_of_a_plain_file_are_copied():
-    plain = tensors_of(linear="F16", value="F16", down="F16", embed="F16", head="F16")
+    plain = tensors_of(linear="F16", value="F16", down="F16", head="F16")
 
     assert planned(tensor_parallel_size=4, tensors=plain).fits
 
@@ -72,3 +72,8 @@ def test_packed_heads_are_not_copied():
 def test_experts_are_not_spread_whole():
     with pytest.raises(UnsupportedError, match="experts of a GGUF file on the first rank only"):
         planned("qwen3moe", tensor_parallel_size=2, enable_expert_parallel=True)
+
+
+def test_experts_need_an_older_transformers():
+    assert "gguf-experts" in {finding.code for finding in planned("qwen3moe").findings}
+    assert "gguf-experts" not in {finding.code for finding in planned().findings}

@@ -270,3 +270,23 @@ def test_padding_is_allocated():
     bare = stage_weights(MIXTURE, Layout(tensor=4), Loading(dtype="bfloat16"))[0].num_bytes
     layers, experts, hidden = 2, 8, 512
     assert padded - bare == layers * experts * 3 * hidden * (128 - 96) * 2
+
+
+def test_packed_bitsandbytes_weights_are_not_divided():
+    model = quantized({"quant_method": "bitsandbytes", "load_in_4bit": True})
+    gpu, rules = vs.find_gpu("h100-sxm"), rules_for((0, 27, 0))
+    check_method(model, None, gpu, rules, layout=Layout(tensor=1, pipeline=2))
+
+    with pytest.raises(UnsupportedError, match="does not divide the packed weights of a bitsandbytes checkpoint"):
+        check_method(model, None, gpu, rules, layout=Layout(tensor=2))
+    check_method(PLAIN, "bitsandbytes", gpu, rules, layout=Layout(tensor=2))
+
+
+def test_bitsandbytes_of_8_bits_runs_without_cuda_graphs():
+    gpu = vs.find_gpu("h100-sxm")
+    graphs = {
+        bits: vs.plan(quantized({"quant_method": "bitsandbytes", bits: True}), gpu, vllm_version="0.27.0").memory
+        for bits in ("load_in_4bit", "load_in_8bit")
+    }
+
+    assert graphs["load_in_8bit"].cuda_graph_bytes == 0 < graphs["load_in_4bit"].cuda_graph_bytes

@@ -170,6 +170,7 @@ def test_metadata_that_cannot_be_meant(write, kind, changed, said):
         ("qwen3moe", {}, {"blk.1.ffn_up_exps.weight": ("Q8_0", (4, 256, 256))}, "up_proj Q8_0"),
         ("qwen3moe", {"down": "F16"}, {}, "vLLM wants experts packed"),
         ("llama", {"value": "F16"}, {}, "all packed or none"),
+        ("llama", {"embed": "F16"}, {}, "LlamaForCausalLM looks for packed embeddings only"),
         ("llama", {"down": "MXFP4"}, {}, "is stored as MXFP4, which vLLM does not load"),
         ("llama", {}, {"output.weight": ("Q4_0", (320, 250))}, "rows of whole blocks of 32"),
     ],

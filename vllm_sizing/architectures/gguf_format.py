@@ -45,6 +45,8 @@ _MODULES = {
     "ffn_down_exps": "mlp.experts.down_proj", "ffn_gate_shexp": "mlp.shared_expert.gate_proj",
     "ffn_up_shexp": "mlp.shared_expert.up_proj", "ffn_down_shexp": "mlp.shared_expert.down_proj",
 }  # fmt: skip
+# Their embeddings have no name when vLLM asks which modules are plain (models/llama.py).
+_NAMELESS = ("LlamaForCausalLM", "Phi3ForCausalLM")
 _FUSED = {"ffn_up": "mlp.gate_up_proj"}
 _HEAD_SIZES = {"qwen3": 128, "gemma3_text": 256}  # Of the config classes, where the file says nothing.
 _ENDS = {"token_embd.weight": "model.embed_tokens", "output.weight": "lm_head"}
@@ -87,6 +89,13 @@ def config_from_gguf(metadata: Mapping[str, Any], tensors: Tensors) -> dict[str,
     else:
         config["vocab_size"] = given.needed_section("tokenizer.ggml.tokens").required("length")
     config["tie_word_embeddings"] = "output.weight" not in tensors
+    embed = tensors.get("token_embd.weight", ("", ()))[0]
+    if architecture in _NAMELESS and embed in PLAIN:
+        message = (
+            f"GGUF: token_embd.weight is {embed}, and vLLM's {architecture} looks for packed embeddings only; "
+            "take a file whose embeddings are packed, or give the model that it was made from"
+        )
+        raise ConfigError(message, field="token_embd.weight", value=embed)
     if "num_experts" in config:
         if config["tie_word_embeddings"]:
             raise _wrong("output.weight", None, "there: vLLM's mixtures of experts do not share packed embeddings")

@@ -132,6 +132,13 @@ def check_method(
         UnsupportedError: With the smallest GPU or the releases that do.
     """
     method = model.quantization or (quantization or "").lower()
+    if model.quantization == "bitsandbytes" and layout is not None and layout.tensor > 1:
+        # model_loader/bitsandbytes_loader.py:_verify_model_compatibility
+        message = (
+            f"tensor_parallel_size is {layout.tensor}: vLLM does not divide the packed weights of a bitsandbytes "
+            "checkpoint; use pipeline stages, or a 16-bit checkpoint with quantization bitsandbytes"
+        )
+        raise UnsupportedError(message, field="tensor_parallel_size", value=layout.tensor)
     if model.quantization == "gguf":
         check_gguf(model, gpu, rules.version, layout, dtype)
     _check_gpu(model, method, gpu, rules.version)

@@ -122,7 +122,7 @@ def prepare(
     batches = 1
     if rules.in_flight:
         batches = batches_in_flight(rules, pipeline=layout.pipeline, async_scheduling=asynchronous, v2_runner=v2_runner)
-    eager = bool(args.enforce_eager)
+    eager = bool(args.enforce_eager) or "eager" in model.traits
     aligned = bool(recurrent) and prefix_caching and rules.mamba_align_pages
     alignment, state_blocks = checkpoint_pages(recurrent, gpu, rules) if aligned else (0, 1)
     attention = choose_attention(

@@ -30,6 +30,12 @@ BLOCKS = {
 # Loaded as plain matrices of the model's dtype.
 PLAIN = {"F32": (1, 4), "F16": (1, 2), "BF16": (1, 2)}
 _MAX_TENSORS = 2**17
+_EXPERTS_REMARK = Finding(
+    code="gguf-experts",
+    severity="warning",
+    message="vLLM finds the experts of a GGUF file with transformers 4 only; its releases from 0.20 on may come with 5",
+    hint="install transformers below 5 beside vLLM",
+)
 _EXPERTS = ("gate_proj", "up_proj", "down_proj")
 
 
@@ -67,7 +73,7 @@ class Gguf(CheckpointQuantization):
     method = "gguf"
     varies_by_layer = True
     expert_layer_bytes = 2  # w13_qweight_type and w2_qweight_type.
-    findings = (
+    findings: tuple[Finding, ...] = (
         Finding(
             code="gguf-kernels",
             severity="warning",
@@ -85,6 +91,8 @@ class Gguf(CheckpointQuantization):
             if types.text(name) not in (*BLOCKS, *PLAIN):
                 raise _refused(name, f"is stored as {types.text(name)[:20]}", "take a file in a K or Q type")
         self._types = types
+        if any(".experts." in name for name in types.data):
+            self.findings = (*self.findings, _EXPERTS_REMARK)
         if any(types.text(name) in ("F16", "BF16") for name in types.data):
             self.traits = frozenset({"gguf_16bit"})
 

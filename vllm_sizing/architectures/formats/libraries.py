@@ -54,11 +54,11 @@ def parse_bitsandbytes(section: Config) -> CheckpointQuantization:
     """
     ``quant_method: bitsandbytes``.
     """
-    scheme = bitsandbytes(
-        int8=section.flag("load_in_8bit", "_load_in_8bit", default=False),
-        double=section.flag("bnb_4bit_use_double_quant", default=False),
-    )
-    return LibraryQuantization(scheme, read_names(section, "llm_int8_skip_modules"), has_experts=True)
+    int8 = section.flag("load_in_8bit", "_load_in_8bit", default=False)
+    found = LibraryQuantization(bitsandbytes(int8=int8), read_names(section, "llm_int8_skip_modules"), has_experts=True)
+    if int8:
+        found.traits = frozenset({"eager"})  # config/model.py:_verify_bnb_config
+    return found
 
 
 # Type of torchao config -> (name, bits, inputs per scale or 0 for a row, bytes of a scale).

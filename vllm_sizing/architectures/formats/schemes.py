@@ -162,26 +162,18 @@ def packed(
     )
 
 
-def bitsandbytes(*, int8: bool = False, double: bool = False) -> Scheme:
+def bitsandbytes(*, int8: bool = False) -> Scheme:
     """
-    Blocks of 64 weights with their largest value beside them, itself quantized with ``double``.
+    Blocks of 64 weights with their largest value beside them.
+
+    Scales that a checkpoint quantized in turn are unpacked to float32 while loading
+    (``model_loader/bitsandbytes_loader.py:_dequantize_dq``).
     """
-    if int8:
-        scale = Extra(name="SCB", rows=1)
-        return Scheme(
-            name="bitsandbytes int8",
-            method="bitsandbytes",
-            kind="bitsandbytes",
-            weight_bits=8,
-            extras=(scale,),
-        )
-    scales = [Extra(name="absmax", rows=1, cols=64, element_bytes=1 if double else 4)]
-    if double:
-        scales.append(Extra(name="nested_absmax", rows=4, cols=64 * 64, element_bytes=4, partial=True))
+    scale = Extra(name="SCB", rows=1) if int8 else Extra(name="absmax", rows=1, cols=64)
     return Scheme(
-        name="bitsandbytes 4 bit",
+        name="bitsandbytes int8" if int8 else "bitsandbytes 4 bit",
         method="bitsandbytes",
         kind="bitsandbytes",
-        weight_bits=4,
-        extras=tuple(scales),
+        weight_bits=8 if int8 else 4,
+        extras=(scale,),
     )
