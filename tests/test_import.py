@@ -97,6 +97,12 @@ def test_every_error_is_public():
     assert classes <= set(vllm_sizing.__all__)
 
 
+def test_the_renderers_are_loaded_when_they_are_asked_for(monkeypatch):
+    monkeypatch.delattr(vllm_sizing, "render", raising=False)
+
+    assert vllm_sizing.render.__name__ == "vllm_sizing.render"
+
+
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'plann'"):
         vllm_sizing.plann  # noqa: B018

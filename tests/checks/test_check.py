@@ -363,3 +363,13 @@ def test_a_pool_that_is_given_has_no_interval():
     row = next(line for line in shown.splitlines() if line.split()[:2] == ["KV", "cache"])
 
     assert row.split()[2:] == ["4.00", "GiB", "exact"]
+
+
+def test_a_report_without_findings_has_no_place_for_them():
+    report = check(PLAIN)
+    bare = attrs.evolve(report, servers=tuple(attrs.evolve(server, findings=()) for server in report.servers))
+    titles = [
+        [line for line in vs.render.check_console(each).splitlines() if line == "Findings"] for each in (report, bare)
+    ]
+
+    assert titles == [["Findings"], []]

@@ -3,13 +3,16 @@ Laws of the KV cache: blocks, groups and the answers derived from them.
 """
 
 import attrs
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.property.strategies import SIXTEEN, cache_layers, cache_settings, compressed_layers, full_layers
-from vllm_sizing.sizing.cache_pages import attention_token_bytes, build_pages
+from vllm_sizing.errors import UnsupportedError
+from vllm_sizing.sizing.cache_pages import CacheSettings, Page, attention_token_bytes, build_pages
 from vllm_sizing.sizing.defaults import rules_for
 from vllm_sizing.sizing.kv_cache import cache_layout, make_groups
+from vllm_sizing.specs.model import SlidingWindow
 
 RULES = rules_for((0, 33, 0))
 
@@ -108,3 +111,68 @@ def test_kv_heads_are_copied_beyond_their_number(layer, settings, tensor):
     alone = attention_token_bytes(layer, settings)
     spread = attention_token_bytes(layer, attrs.evolve(settings, tensor=tensor))
     assert spread * min(tensor, layer.num_kv_heads) == alone
+
+
+@given(st.lists(st.tuples(st.integers(1, 24), st.integers(1, 4)), min_size=1, max_size=4))
+def test_states_of_every_size_share_one_page(kinds):
+    """
+    Equal states are one group, unequal ones are padded to the largest: ``MambaSpec.is_uniform_with_collection``.
+    """
+    starts = [sum(number for number, _ in kinds[:kind]) for kind in range(len(kinds))]
+    pages = tuple(
+        Page(
+            family="mamba", kind=f"state {kind}", layers=tuple(range(start, start + number)), block_size=16,
+            num_bytes=1024 * size, geometry=(kind,), fixed_blocks=1, sharded=False,
+        )
+        for kind, (start, (number, size)) in enumerate(zip(starts, kinds, strict=True))
+    )  # fmt: skip
+    groups = make_groups(pages, RULES)
+    sizes = {size for _, size in kinds}
+    assert {page.num_bytes for group in groups for page in group.pages} == {1024 * max(sizes)}
+    assert (len(groups) == 1) is (len(sizes) == 1)
+
+
+@pytest.mark.parametrize(
+    ("num_bytes", "paddable", "refusing", "since", "way_out"),
+    [
+        (1024, True, (0, 11, 2), (0, 12, 0), "take 0.12.0 or later"),
+        (1536, True, (0, 23, 0), (0, 24, 0), "take 0.24.0 or later"),
+        (1536, False, (0, 33, 0), None, "choose another kv_cache_dtype"),
+    ],
+)
+def test_unequal_pages_need_a_release_that_evens_them(num_bytes, paddable, refusing, since, way_out):
+    """
+    Larger blocks where the bytes divide, padding since 0.24 where they do not, never for latent attention.
+    """
+    full = Page(family="full", kind="full_attention", layers=(0, 1), block_size=16, num_bytes=2048)
+    other = Page(
+        family="window", kind="x", layers=(2, 3), block_size=16, num_bytes=num_bytes, span=8, paddable=paddable
+    )
+    with pytest.raises(UnsupportedError, match=way_out) as caught:
+        make_groups((full, other), rules_for(refusing))
+    assert (caught.value.field, caught.value.value) == ("vllm_version", refusing)
+    if since:
+        groups = make_groups((full, other), rules_for(since))
+        assert [(page.num_bytes, page.block_size) for group in groups for page in group.pages] == [
+            (2048, 16),
+            (2048, 16 if 2048 % num_bytes else 16 * 2048 // num_bytes),
+        ]
+
+
+@given(st.lists(st.integers(16, 64), min_size=1, max_size=3))
+def test_windows_alone_are_one_kind_of_cache_only_if_they_are_equal(spans):
+    """
+    Without full attention nothing is promoted: ``_promote_local_kv_cache_specs``.
+    """
+    layers = tuple(
+        SlidingWindow(layers=(number,), window=span, num_kv_heads=1, head_size=64, head_size_v=64)
+        for number, span in enumerate(spans)
+    )
+    settings = CacheSettings(
+        tensor=1, kv_cache_dtype="bfloat16", model_dtype="bfloat16", conv_dtype="bfloat16", disable_hybrid=True
+    )
+    if len(set(spans)) == 1:
+        assert len(layout_of(layers, settings).groups) == 1
+    else:
+        with pytest.raises(UnsupportedError, match="leave it unset"):
+            layout_of(layers, settings)

@@ -142,9 +142,15 @@ def test_windows_are_not_shared_among_ranks():
 )
 def test_states_and_compressed_windows_have_no_single_kind_of_cache(name):
     """
-    In vLLM's words: Failed to promote local KV cache specs to one unified type.
+    In vLLM's words: Failed to promote local KV cache specs to one unified type; a TypeError for DeepSeek-V4.
     """
     error = refused(vs.load_model(name), num_gpus=8, disable_hybrid_kv_cache_manager=True)
 
     assert error.field == "disable_hybrid_kv_cache_manager"
     assert "leave it unset" in error.message
+
+
+def test_a_model_without_a_cache_has_nothing_to_keep_in_one_kind():
+    args = vs.EngineArgs(disable_hybrid_kv_cache_manager=True)
+
+    assert vs.plan(vs.load_model("BAAI/bge-m3"), H100, engine_args=args).fits

@@ -6,7 +6,7 @@ import pytest
 
 import vllm_sizing as vs
 from vllm_sizing.catalog.models import find_model
-from vllm_sizing.sources.comparison import compare_headers, explain_differences
+from vllm_sizing.sources.comparison import compare_headers, explain_differences, module_name
 from vllm_sizing.specs.facts import SafetensorsHeaders, TensorHeader
 
 
@@ -41,6 +41,20 @@ def llama_headers(config, *, attention="BF16", drop=()):
 @pytest.fixture(scope="module", params=["Qwen/Qwen3-0.6B", "Qwen/Qwen3-8B"])
 def checkpoint(request):
     return vs.load_model(request.param), find_model(request.param).config
+
+
+@pytest.mark.parametrize(
+    ("tensor", "module"),
+    [
+        ("visual.blocks.3.attn.qkv.weight", "vision"),
+        ("model.vision_tower.encoder.layers.0.mlp.fc1.weight", "vision"),
+        ("model.language_model.layers.7.mlp.experts.3.up_proj.weight", "layers.*.mlp"),
+        ("transformer.wte.weight", "wte"),
+        ("model.layers.0.input_layernorm.weight", "layers.*.input_layernorm"),
+    ],
+)
+def test_modules_have_one_name_on_both_sides(tensor, module):
+    assert module_name(tensor) == module
 
 
 def test_both_ways_agree(checkpoint):

@@ -159,3 +159,11 @@ def test_arguments_of_a_script_are_put_in():
     assert script[1].words[1].unknown == "$1"
     assert parse_script('x "$@"')[0].words[1].unknown == "$@"
     assert [word.text for word in parse_script("x $A", known={"A": "1"})[0].words] == ["x", "1"]
+
+
+def test_a_command_of_nothing_is_none():
+    """
+    What an empty variable leaves is no word; an empty one in quotes is.
+    """
+    assert parse_script("A=; $A") == []
+    assert words('A=; "$A"') == [""]

@@ -211,12 +211,12 @@ def _shorter(question: Question, layout: Layout, args: EngineArgs, evaluation: E
     """
     wanted = min(question.workload.tokens_per_request, evaluation.max_model_len)
     tried: list[tuple[int, Evaluation]] = []
-    for shortest, longest in _ranges(evaluation):
+    for shortest, longest in _ranges(evaluation, wanted):
         start = evaluation
         if longest < evaluation.max_model_len:
             start = _measure(question, layout, args, max(longest // LENGTH_STEP * LENGTH_STEP, wanted))
         tried.append((shortest, start))
-        if start.safe or shortest <= wanted:
+        if start.safe:
             break
     for cautious in (True, False):
         for shortest, start in tried:
@@ -231,17 +231,18 @@ def _shorter(question: Question, layout: Layout, args: EngineArgs, evaluation: E
     return _measure(question, layout, args, wanted)
 
 
-def _ranges(evaluation: Evaluation) -> Iterator[tuple[int, int]]:
+def _ranges(evaluation: Evaluation, wanted: int) -> Iterator[tuple[int, int]]:
     """
-    Lengths for which profiling shows equally long videos, the longest first.
+    Lengths for which profiling shows equally long videos, the longest first, down to the wanted one.
     """
     longest, setup = evaluation.max_model_len, evaluation.setup
     encoders = setup.model.encoders if setup.profile_encoders else ()
     sizes = [(encoder.tokens_within(longest), encoder.step_tokens) for encoder in encoders]
     tokens, step = max(sizes, default=(0, 0))
-    for steps in range(tokens // step if step else 0, 1, -1):
-        yield steps * step, longest
-        longest = steps * step - 1
+    if step:
+        for steps in range(tokens // step, max(1, wanted // step), -1):
+            yield steps * step, longest
+            longest = steps * step - 1
     yield 1, longest
 
 

@@ -160,7 +160,7 @@ def cache_layout(
     disable_hybrid = settings.disable_hybrid or (
         not rules.chunked_local_hybrid and any(page.family == "chunk" for page in pages)
     )
-    groups = make_groups(_promoted(pages) if disable_hybrid else pages, rules)
+    groups = make_groups(_promoted(pages) if disable_hybrid and pages else pages, rules)
     bounds = [(start, end) for start, end in stage_bounds(num_layers, num_stages)]
     # Draft layers come after the decoder's own and live on the last stage.
     bounds[-1] = (bounds[-1][0], 2**40)
@@ -179,10 +179,10 @@ def make_groups(pages: tuple[Page, ...], rules: Rules) -> tuple[Group, ...]:
     """
     vLLM's grouping of layers: ``get_kv_cache_groups``.
     """
-    pages = _merged(pages)
     if not pages:
         return ()
-    if len(pages) == 1 or _uniform(pages):
+    pages = _merged(pages)
+    if _uniform(pages):
         return (Group(pages=pages),)
     if any(page.packed for page in pages) and len({page.num_bytes for page in pages}) > 1:
         return _packed(pages)
@@ -276,26 +276,22 @@ def _promoted(pages: tuple[Page, ...]) -> tuple[Page, ...]:
     """
     Windows and chunks as full attention: ``_promote_local_kv_cache_specs``.
     """
-    merged = _merged(pages)
-    if len(merged) == 1 or _uniform(merged):
+    if _uniform(pages):
         return pages
-    if not any(page.family == "full" for page in pages):
-        raise _cannot_promote()
-    promoted = tuple(
-        attrs.evolve(page, family="full", kind="full_attention", span=0) if page.family in ("window", "chunk") else page
-        for page in pages
-    )
-    if not _uniform(_merged(promoted)):
-        raise _cannot_promote()
-    return promoted
-
-
-def _cannot_promote() -> UnsupportedError:
-    message = (
-        "disable_hybrid_kv_cache_manager is True, but vLLM cannot keep this model's layers in one kind of cache; "
-        "leave it unset"
-    )
-    return UnsupportedError(message, field="disable_hybrid_kv_cache_manager", value=True)
+    if any(page.family == "full" for page in pages):
+        pages = tuple(
+            attrs.evolve(page, family="full", kind="full_attention", span=0)
+            if page.family in ("window", "chunk")
+            else page
+            for page in pages
+        )
+    if not _uniform(pages):
+        message = (
+            "disable_hybrid_kv_cache_manager is True, but vLLM cannot keep this model's layers in one kind of cache; "
+            "leave it unset"
+        )
+        raise UnsupportedError(message, field="disable_hybrid_kv_cache_manager", value=True)
+    return pages
 
 
 def _unified(pages: tuple[Page, ...], rules: Rules) -> tuple[Page, ...]:
@@ -315,9 +311,11 @@ def _unified(pages: tuple[Page, ...], rules: Rules) -> tuple[Page, ...]:
         elif page.paddable and rules.pad_attention_pages:
             unified.append(attrs.evolve(page, num_bytes=largest))
         else:
+            known = "take 0.12.0 or later" if largest % page.num_bytes == 0 else "take 0.24.0 or later"
             message = (
-                f"vLLM {'.'.join(map(str, rules.version))} cannot give this model's cache layers pages of one size "
-                f"({page.num_bytes:,} and {largest:,} bytes)"
+                f"vllm_version is {'.'.join(map(str, rules.version))}, which cannot give this model's cache layers "
+                f"pages of one size ({page.num_bytes:,} and {largest:,} bytes); "
+                f"{known if page.paddable else 'choose another kv_cache_dtype or leave the draft out'}"
             )
             raise UnsupportedError(message, field="vllm_version", value=rules.version)
     return tuple(unified)
