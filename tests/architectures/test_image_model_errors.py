@@ -126,6 +126,13 @@ def test_layers_without_scaled_positions_have_the_plain_table():
     assert sizes == [8192, 8192 + 16384, 16384]
 
 
+@pytest.mark.parametrize("ratio", [0, 2.0, -0.5, 1e-3])
+def test_pixels_move_into_the_width_by_a_ratio(ratio):
+    whole = {"architectures": ["Llama4ForConditionalGeneration"], "text_config": recorded("variants", 23)}
+    with pytest.raises(ConfigError, match=r"vision_config\.pixel_shuffle_ratio is .*; it must be from 1/256 to 1"):
+        model_from_config({**whole, "vision_config": {"pixel_shuffle_ratio": ratio}})
+
+
 def test_a_decoder_that_nobody_taught_us_is_named():
     with pytest.raises(SizingError, match="brand_new"):
         model_from_config(recorded("ovis", 0, llm_config={"model_type": "brand_new"}))

@@ -10,6 +10,9 @@ import vllm_sizing as vs
 from tests.architectures.recorded import DATA
 
 GONE = object()
+CHOOSES_NOWHERE = {
+    "sparse_index_dim": 128, "sparse_num_index_heads": 4, "sparse_topk_blocks": 16, "sparse_block_size": 128
+}  # fmt: skip
 
 
 def recorded(family, number=0):
@@ -150,7 +153,7 @@ ABSENT = [
     ("nemotron_h", {"moe_latent_size": GONE}, "latent"),
     ("zamba2", {"layers_block_type": ["mamba"] * 12}, "shared_transformer"),
     ("nemotron_nas", "attention", "self_attn"),
-    ("minimax_m3", {"sparse_attention_config": GONE, "num_mtp_modules": 0}, "index"),
+    ("minimax_m3", {"sparse_attention_config": CHOOSES_NOWHERE, "num_mtp_modules": 0}, "index"),
     ("bailing_linear", {"layer_group_size": 0}, "query_key_value"),
     ("olmo_hybrid", {"layer_types": ["full_attention"] * 8}, "linear_attn"),
     ("lfm2", {"layer_types": ["conv"] * 16}, "self_attn"),

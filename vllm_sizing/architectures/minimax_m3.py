@@ -47,6 +47,15 @@ _PREFIXES = (
     ("patch_merge_mlp", "vision_tower.patch_merge_mlp"),
 )
 _CLASS = "MiniMaxM3SparseForConditionalGeneration"
+_LATER = (0,) * 3 + (1,) * 57
+# vLLM 0.33 transformers_utils/configs/minimax_m3.py, where a config is silent or null.
+_DEFAULTS: dict[str, Any] = {
+    "moe_layer_freq": _LATER,
+    "sparse_attention_config": {
+        "sparse_index_dim": 128, "sparse_num_index_heads": 4, "sparse_topk_blocks": 16, "sparse_block_size": 128,
+        "sparse_attention_freq": _LATER,
+    },
+}  # fmt: skip
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -72,20 +81,20 @@ def add_language_model(builder: Builder, text: Config, *, architecture: str = ""
     """
     The decoder and its MTP draft.
     """
-    text = text.changed(rope_scaling=None, rope_parameters=None)  # The class does not read them.
+    silent = {key: value for key, value in _DEFAULTS.items() if not text.has(key)}
+    text = text.changed(rope_scaling=None, rope_parameters=None, **silent)  # The class reads no settings of rotation.
     moe = _read_moe(text)
     stack = attrs.evolve(read_stack(text), tied=False).with_experts(moe)
     sparse = _read_sparse(text, stack)
     add_ends(builder, stack, prefix)
     # The draft takes the target's embeddings, which the last stage then has as well.
     builder.embedding(f"{prefix}model.embed_tokens", stack.vocab_size, stack.hidden, stage="later", with_draft=True)
-    if sparse is not None:
-        heads = stack.attention.num_kv_heads
-        builder.parameter(
-            f"{prefix}model.topk_indices_buffer", heads, sparse.top_k,
-            dtype="int32", role="buffer", stage="all", per_batched_token=True,
-            shard=attrs.evolve(COLUMN, parts=(Part(heads, heads),)),
-        )  # fmt: skip
+    heads = stack.attention.num_kv_heads
+    builder.parameter(
+        f"{prefix}model.topk_indices_buffer", heads, sparse.top_k,
+        dtype="int32", role="buffer", stage="all", per_batched_token=True,
+        shard=attrs.evolve(COLUMN, parts=(Part(heads, heads),)),
+    )  # fmt: skip
     layer = f"{prefix}model.layers.*"
     _add_layers(builder, stack, layer, stack.layers, moe, sparse)
     builder.draft = _draft(builder, stack, prefix, moe, sparse)
@@ -93,19 +102,17 @@ def add_language_model(builder: Builder, text: Config, *, architecture: str = ""
     return stack
 
 
-def _per_layer(text: Config, key: str, number: int, default: int) -> list[int]:
+def _layers_of(text: Config, key: str, number: int) -> Layers:
     values = text.integers(key)
-    if values is None:
-        return [default] * number
-    if len(values) < number:
+    if values is None or len(values) < number:
         raise text.refuse(key, f"a list of {number} integers, one for each layer")
-    return values[:number]
+    return tuple(at for at in range(number) if values[at])
 
 
 def _read_moe(text: Config) -> Moe:
     width = text.required("intermediate_size")
     return Moe(
-        layers=tuple(at for at, on in enumerate(_per_layer(text, "moe_layer_freq", text.num_layers(), 1)) if on),
+        layers=_layers_of(text, "moe_layer_freq", text.num_layers()),
         num_experts=read_experts(text, "num_local_experts"),
         top_k=read_experts(text, "num_experts_per_tok"),
         intermediate=width,
@@ -115,30 +122,27 @@ def _read_moe(text: Config) -> Moe:
     )
 
 
-def _read_sparse(text: Config, stack: Stack) -> Sparse | None:
-    section = text.section("sparse_attention_config")
-    if section is None:
-        return None
+def _read_sparse(text: Config, stack: Stack) -> Sparse:
+    section = text.needed_section("sparse_attention_config")
+    named = section.has("sparse_attention_freq")
     heads = stack.attention.num_kv_heads
     if section.required("sparse_num_index_heads") != heads:
         raise section.refuse("sparse_num_index_heads", f"the number of KV heads ({heads})")
     return Sparse(
-        layers=tuple(
-            at for at, on in enumerate(_per_layer(section, "sparse_attention_freq", len(stack.layers), 0)) if on
-        ),
+        layers=_layers_of(section, "sparse_attention_freq", len(stack.layers)) if named else (),
         head_size=section.required("sparse_index_dim", maximum=2**16),
         top_k=section.required("sparse_topk_blocks", maximum=2**20),
         block=section.required("sparse_block_size", maximum=2**16),
     )
 
 
-def _add_layers(builder: Builder, stack: Stack, layer: str, layers: Layers, moe: Moe, sparse: Sparse | None) -> None:
+def _add_layers(builder: Builder, stack: Stack, layer: str, layers: Layers, moe: Moe, sparse: Sparse) -> None:
     hidden, attention = stack.hidden, f"{layer}.self_attn"
-    chosen = among(layers, sparse.layers) if sparse is not None else ()
+    chosen = among(layers, sparse.layers)
     plain = without(layers, chosen)
     if plain:
         add_self_attention(builder, attention, stack, layers=plain, head_norms=True)
-    if sparse is not None and chosen:
+    if chosen:
         _add_sparse_attention(builder, attention, stack, sparse, layers=chosen)
     add_rope(builder, attention, stack)
     experts = among(layers, moe.layers)
@@ -171,7 +175,7 @@ def _add_sparse_attention(builder: Builder, name: str, stack: Stack, sparse: Spa
     builder.own_scales(name, layers)
 
 
-def _draft(builder: Builder, stack: Stack, prefix: str, moe: Moe, sparse: Sparse | None) -> Draft | None:
+def _draft(builder: Builder, stack: Stack, prefix: str, moe: Moe, sparse: Sparse) -> Draft | None:
     """
     More layers, always with experts and the indexer; embeddings and head are the target's.
     """
