@@ -207,3 +207,13 @@ def test_measured_deployments_lie_in_the_interval(gpu, ranks, lengths, concurren
     )  # fmt: skip
 
     assert found.tpot_ms.low < measured < found.tpot_ms.high
+
+
+def test_a_model_whose_work_is_not_listed_gets_no_speed():
+    """
+    A `ModelSpec` made by hand may have a cache and no tensors: what it holds can be said, how fast it is cannot.
+    """
+    plan = vs.plan(attrs.evolve(vs.load_model("Qwen/Qwen3-8B"), tensors=()), H100)
+
+    assert plan.fits
+    assert plan.performance is None
