@@ -291,6 +291,8 @@ def test_bitsandbytes_keeps_a_scale_per_row_of_8_bit_weights():
     model = quantized({"quant_method": "bitsandbytes", "load_in_8bit": True})
     assert {tensor.scheme.extras[0].rows for tensor in model.tensors if tensor.scheme} == {1}
     assert "eager" in model.traits
+    with pytest.raises(ConfigError, match="no experts that bitsandbytes packed in 8 bits"):
+        quantized({"quant_method": "bitsandbytes", "load_in_8bit": True}, mixture=True)
 
 
 @pytest.mark.parametrize(("codec", "bits"), [("IQ2_XS", 74 / 32), ("IQ2_XXS", 66 / 32), ("Q8_0", 34 / 4)])

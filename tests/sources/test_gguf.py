@@ -193,3 +193,8 @@ def test_too_many_types_are_refused():
     config = {"architectures": ["LlamaForCausalLM"], "quantization_config": quant}
 
     assert "at most 131,072 tensors" in message_of(vs.model_from_config, config, error=ConfigError)
+
+
+@pytest.mark.parametrize("reference", ["org/repo:Q4_K_M", "org/repo/model-Q4_K_M.gguf"])
+def test_files_on_the_hub_are_not_read(reference):
+    assert "fetch it (hf download org/repo) and give its path" in message_of(vs.load_model, reference)

@@ -110,6 +110,12 @@ def fetch_model_facts(
         return _from_path(path, text, revision)
     if re.match(_URL, text):
         raise SourceError(_no_url(text), source=text)
+    remote = re.fullmatch(rf"({_HUB_ID})(?:/[^/]+\.gguf|:[A-Za-z0-9_+-]+)", text)
+    if remote:
+        message = (
+            f"{text} is a GGUF file on the Hub, which is not read; fetch it (hf download {remote[1]}) and give its path"
+        )
+        raise SourceError(message, source=text)
     if _looks_like_path(text):
         message = f"{text} does not exist here; give a folder, a config file, a catalog name or a Hub id"
         raise SourceError(message, source=text)

@@ -152,13 +152,13 @@ def no_config(where: str, names: Iterable[str]) -> str:
     Why there is no config.json, from the names that are there instead.
 
     >>> no_config("models/x", ["model-Q4_K_M.gguf"])
-    'models/x has no config.json but GGUF files; give one of them, or the model that they were made from'
+    'models/x has no config.json but GGUF files; give the path of one, or the model that they were made from'
     """
     there = set(names)
     if "adapter_config.json" in there:
         hint = "a LoRA adapter; give its base model (base_model_name_or_path in adapter_config.json)"
     elif any(name.endswith(".gguf") for name in there):
-        hint = "GGUF files; give one of them, or the model that they were made from"
+        hint = "GGUF files; give the path of one, or the model that they were made from"
     elif "model_index.json" in there:
         hint = "a diffusion pipeline; vLLM's memory for those is not modelled"
     else:

@@ -11,6 +11,7 @@ from vllm_sizing.architectures.formats.fp8 import deprecated
 from vllm_sizing.architectures.formats.names import Patterns, Renames, named, read_names, renamed
 from vllm_sizing.architectures.formats.schemes import PLAIN_EXPERTS, Experts, bitsandbytes, same
 from vllm_sizing.architectures.quantization import CheckpointQuantization
+from vllm_sizing.errors import ConfigError
 from vllm_sizing.specs.findings import Finding
 from vllm_sizing.specs.quantization import Extra, Scheme
 
@@ -47,6 +48,12 @@ class LibraryQuantization(CheckpointQuantization):
         """
         The formats of ``w13`` and ``w2``.
         """
+        if self._scheme.method == "bitsandbytes" and self._scheme.weight_bits == 8:
+            message = (
+                "config.json: quantization_config.load_in_8bit is True, but vLLM loads no experts that bitsandbytes "
+                "packed in 8 bits; take a checkpoint in 4 bits"
+            )
+            raise ConfigError(message, field="quantization_config.load_in_8bit", value=True)
         return same(self._scheme) if self._has_experts else PLAIN_EXPERTS
 
 
