@@ -114,7 +114,7 @@ def test_an_image_encoder_makes_a_pixtral():
     "more",
     [
         {"multimodal": {"a": 1}}, {"moe": {"num_experts": 8}}, {"qk_nope_head_dim": 64},
-        {"quantization": {"quant_method": "other"}}, {"sliding_window": [64, 32]}, {"sliding_window": [1, None, None]},
+        {"quantization": {"quant_method": "other"}}, {"quantization": {"qformat_weight": "fp8_e4m3", "qscheme_act": "ROW"}}, {"sliding_window": [64, 32]}, {"sliding_window": [1, None, None]},
     ],
 )  # fmt: skip
 def test_what_is_not_modelled_is_refused(more):

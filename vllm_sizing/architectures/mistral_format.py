@@ -92,6 +92,8 @@ def _add_quantization(config: dict[str, Any], given: Config) -> None:
         return
     if section.text("qformat_weight") == "fp8_e4m3":
         dynamic = section.text("qscheme_act") == "NO_SCALES"
+        if not dynamic and section.text("qscheme_act", default="TENSOR") != "TENSOR":
+            raise section.refuse("qscheme_act", "NO_SCALES or TENSOR, as vLLM wants it")
         config["quantization_config"] = {
             "quant_method": "fp8", "activation_scheme": "dynamic" if dynamic else "static"
         }  # fmt: skip
