@@ -348,9 +348,7 @@ def _corrected(read: ReadCommand, answer: Plan | None) -> tuple[str, ...]:
     if not words:
         return ()
     if answer is not None and not answer.fits and answer.alternatives:
-        other = answer.alternatives[0]
-        if other.model_name == answer.model.name and other.gpu_name == answer.gpu.name:
-            words = _changed(words, answer, other.engine_args)
+        words = _changed(words, answer, answer.alternatives[0].engine_args)
     return ("vllm", "serve", *words)
 
 
