@@ -23,6 +23,13 @@ def codes(report):
     return {item.code for item in report.all_findings}
 
 
+def test_a_command_that_stays_refused_is_not_called_corrected():
+    report = vs.check_text("vllm serve Qwen/Qwen3-8B --max-model-len 200000", gpu="l4")
+    assert "refused" in codes(report)
+    assert report.servers[0].corrected == ()
+    assert "numbers" not in vs.render.check_console(report)
+
+
 def test_a_command_gives_the_numbers_of_plan_with_the_same_arguments():
     args = vs.EngineArgs(max_model_len=16_000, tensor_parallel_size=1)
     planned = vs.plan(vs.load_model("Qwen/Qwen3-8B"), vs.find_gpu("l4"), engine_args=args)

@@ -65,6 +65,8 @@ def test_the_first_line_is_the_answer():
     assert search_text(results.found()).startswith("CHEAPEST: 2 x h100-sxm, TP 2, 5.00 USD per hour")
     tokens = search_text(results.result([results.offer()], rank="usd_per_million_tokens"))
     assert tokens.startswith("CHEAPEST TOKENS:")
+    pools = results.offer(usd_per_million_tokens=None)
+    assert search_text(results.result([pools], rank="usd_per_million_tokens")).startswith("CHEAPEST:")
     assert search_text(results.missed()).startswith("NOTHING MEETS THE TARGETS: the nearest is 2 x h100-sxm")
     assert search_text(results.nothing_fits()).startswith("NOTHING FITS: the nearest is")
     assert "although there is memory enough" in search_text(results.nothing_fits(shortfall=0)).replace("\n", " ")

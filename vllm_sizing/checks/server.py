@@ -101,6 +101,7 @@ def check_server(launch: Launch, wanted: Wanted) -> ServerCheck:
     found += about_gpu
     layout = _Layout.of(launch, read.args, wanted)
     answer: Plan | None = None
+    refused = False
     if read.args is not None:
         model, about_model = _model(launch, read, wanted)
         found += about_model
@@ -109,6 +110,7 @@ def check_server(launch: Launch, wanted: Wanted) -> ServerCheck:
                 answer = _plan(model, gpu, read.args, layout, version, wanted)
                 found += _of_plan(answer, read)
             except SizingError as error:
+                refused = True
                 found.append(_refused(error, launch, read))
         found += about_gpus(launch, layout.used, layout.given, layout.nodes)
     found += _about_place(launch, read, answer, layout, table.release)
@@ -121,7 +123,7 @@ def check_server(launch: Launch, wanted: Wanted) -> ServerCheck:
         elif not wanted.several:
             message = f"the log is of {quote(logged)}, and the command serves {quote(read.model)}"
             found.append(finding("log-arguments", message, hint="give the log of this server"))
-    corrected = _corrected(read, answer)
+    corrected = () if refused else _corrected(read, answer)
     return ServerCheck(
         name=launch.name,
         kind=launch.kind,

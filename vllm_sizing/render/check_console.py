@@ -61,7 +61,8 @@ def _server(page: Page, server: ServerCheck, check: CheckReport) -> None:
             page.line(page.words(way_out, "bold"))
         page.flow([report.model_name(plan), *report.subject(plan)])
     if any(item.severity == "error" and not item.code.startswith("does-not-fit") for item in server.findings):
-        page.line(page.words("It does not work as it stands; the numbers are of the corrected command", "bold yellow"))
+        numbers = "; the numbers are of the corrected command" if plan is not None else ""
+        page.line(page.words(f"It does not work as it stands{numbers}", "bold yellow"))
     place = f"{clean(check.source)}, line {server.line}" if check.source != "-" else f"line {server.line}"
     name = server.name if server.name == server.kind else f"{server.kind} {server.name}"
     said = [

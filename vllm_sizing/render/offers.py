@@ -55,7 +55,8 @@ def verdict(result: SearchResult) -> tuple[str, str]:
     """
     if result.best:
         offer = result.best[0]
-        what = "CHEAPEST TOKENS:" if result.rank == "usd_per_million_tokens" else "CHEAPEST:"
+        by_tokens = result.rank == "usd_per_million_tokens" and offer.usd_per_million_tokens is not None
+        what = "CHEAPEST TOKENS:" if by_tokens else "CHEAPEST:"
         return what, f"{hardware(offer)}, {cost(offer)}"
     closest = result.closest
     if closest is None:
@@ -63,6 +64,19 @@ def verdict(result: SearchResult) -> tuple[str, str]:
     if not closest.plan.fits:
         return "NOTHING FITS:", f"the nearest is {hardware(closest)}, where {missed(closest)}"
     return "NOTHING MEETS THE TARGETS:", f"the nearest is {hardware(closest)}, where {missed(closest)}"
+
+
+def next_step(result: SearchResult) -> str:
+    """
+    What to ask next; empty where something was found.
+    """
+    if result.best:
+        return ""
+    if result.closest is None:
+        return "Try other GPUs or settings; what was refused is below"
+    if not result.closest.plan.fits:
+        return "Try more GPUs, more nodes, or larger GPUs"
+    return "Try faster GPUs, more of them, a smaller load, or targets that can be kept"
 
 
 def cost(offer: Offer) -> str:

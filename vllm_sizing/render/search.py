@@ -39,6 +39,8 @@ def search_text(
     page = Page(max(NARROWEST, width), color=color, ascii_only=ascii_only)
     word, rest = offers.verdict(result)
     page.line(page.words(word, "bold green" if result.best else "bold red"), page.words(f" {rest}", "bold"))
+    if advice := offers.next_step(result):
+        page.line(page.words(advice, "bold"))
     chosen = result.best[0] if result.best else result.closest
     if chosen is not None:
         page.flow(offers.settings(chosen))
