@@ -332,3 +332,23 @@ def test_everything_can_be_offloaded_but_what_is_no_layer():
     plan = vs.plan(QWEN, H100, engine_args=vs.EngineArgs(cpu_offload_gb=100))
 
     assert 0 < plan.memory.weights_bytes_per_gpu < 3 * GIB
+
+
+@pytest.mark.parametrize(
+    ("model", "gpu", "gpus"),
+    [
+        ("mistralai/Mistral-Nemo-Instruct-2407", "rtx-a4000", 2),
+        ("Qwen/Qwen3-30B-A3B", "rtx-4090", 3),
+        ("LGAI-EXAONE/EXAONE-4.0-32B", "rtx-4070-super", 8),
+    ],
+)
+def test_an_open_length_is_no_riskier_than_the_workloads_own(model, gpu, gpus):
+    """
+    Where only the middle of the estimates holds longer requests, they are not worth a failed start.
+    """
+    question = {"model": vs.load_model(model), "gpu": vs.find_gpu(gpu), "num_gpus": gpus}
+    risks = ["low", "medium", "high"]
+    left_open = vs.plan(**question)
+    shortest = vs.plan(**question, engine_args=vs.EngineArgs(max_model_len=1280))
+    assert left_open.fits
+    assert risks.index(left_open.oom_risk) <= risks.index(shortest.oom_risk) < 2

@@ -207,7 +207,7 @@ def _fewer_seqs(
 
 def _shorter(question: Question, layout: Layout, args: EngineArgs, evaluation: Evaluation) -> Evaluation:
     """
-    The longest request that fits even at the bad end of the estimates, in whole steps.
+    The longest request that fits even at the bad end of the estimates, in whole steps; else the workload's own.
     """
     wanted = min(question.workload.tokens_per_request, evaluation.max_model_len)
     tried: list[tuple[int, Evaluation]] = []
@@ -222,9 +222,10 @@ def _shorter(question: Question, layout: Layout, args: EngineArgs, evaluation: E
         for shortest, start in tried:
             if cautious and start.safe:
                 return start
-            length = _fitting(start, wanted, cautious=cautious)
-            if max(wanted, shortest) <= length < evaluation.max_model_len:
-                return _measure(question, layout, args, length)
+            length, least = _fitting(start, wanted, cautious=cautious), max(wanted, shortest)
+            if least <= length < evaluation.max_model_len:
+                # What only the middle of the estimates holds may not start: no longer than it must be, then.
+                return _measure(question, layout, args, length if cautious else least)
     if evaluation.fits:
         return evaluation
     # Nothing fits: the shortfall is that of the requests which are wanted, not of the longest ones.

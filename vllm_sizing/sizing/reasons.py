@@ -130,6 +130,8 @@ def _max_model_len(best: Candidate, question: Question) -> tuple[str, str]:
         return f"the model's own limit; {need}", DEFAULT
     if not evaluation.fits:
         return f"{wanted}, and not even that fits", "the workload"
+    if not evaluation.safe and length == question.workload.tokens_per_request:
+        return f"{wanted}, and more would be riskier still; {need}", "the workload"
     return (
         f"{limit:,} would not fit safely; {need}; {wanted}",
         "longest that fits at the low end of the KV estimate",
