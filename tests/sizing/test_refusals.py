@@ -2,6 +2,7 @@
 What vLLM 0.33 refuses whatever the memory, recorded by running its own configuration and attention selection.
 """
 
+import attrs
 import pytest
 
 import vllm_sizing as vs
@@ -154,3 +155,32 @@ def test_a_model_without_a_cache_has_nothing_to_keep_in_one_kind():
     args = vs.EngineArgs(disable_hybrid_kv_cache_manager=True)
 
     assert vs.plan(vs.load_model("BAAI/bge-m3"), H100, engine_args=args).fits
+
+
+def test_speculation_needs_a_number_where_no_draft_gives_one():
+    """
+    A checkpoint's own draft layers give it, suffix decoding has a depth, n-grams have neither.
+    """
+    llama = {"model": LLAMA, "speculative_config": {"method": "ngram", "prompt_lookup_max": 4}}
+    assert "num_speculative_tokens" in refused(llama.pop("model"), **llama).message
+
+    deepseek = vs.load_model("deepseek-ai/DeepSeek-V3")
+    own, given = (
+        vs.plan(deepseek, H100, num_gpus=8, engine_args=vs.EngineArgs(speculative_config=config))
+        for config in ({"method": "mtp"}, {"method": "mtp", "num_speculative_tokens": 1})
+    )
+    assert own.kv_cache == given.kv_cache
+    assert own.memory == given.memory
+
+
+def test_draft_layers_are_run_whole_times():
+    """
+    In vLLM's words: num_speculative_tokens must be divisible by n_predict.
+    """
+    deepseek = vs.load_model("deepseek-ai/DeepSeek-V3")
+    two = attrs.evolve(deepseek, draft=attrs.evolve(deepseek.draft, num_layers=2))
+
+    assert (
+        "multiple"
+        in refused(two, num_gpus=8, speculative_config={"method": "mtp", "num_speculative_tokens": 3}).message
+    )

@@ -136,7 +136,7 @@ def _architecture(config: Config) -> tuple[str, str]:
             return name, base
     known = ", ".join(_similar(names[0]))
     message = (
-        f"architecture {names[0]!r} is not modelled" + (f" (similar ones are: {known})" if known else "")
+        f"architecture {names[0][:100]!r} is not modelled" + (f" (similar ones are: {known})" if known else "")
         + "; give params_b for a rough plan, or add it: docs/how-to/add-an-architecture.md"
     )  # fmt: skip
     raise UnknownArchitectureError(message, architecture=names[0])

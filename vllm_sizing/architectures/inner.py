@@ -125,7 +125,7 @@ def inner_architecture(text: Config, default_type: str = "") -> str:
             return name
     shown = names[0] if names and names[0] else text.text("model_type", default=default_type) or "nothing"
     message = (
-        f"the language model inside is {shown!r}, which is not modelled; give params_b for a rough plan, or add it: "
-        "docs/how-to/add-an-architecture.md"
+        f"the language model inside is {shown[:100]!r}, which is not modelled; give params_b for a rough plan, "
+        "or add it: docs/how-to/add-an-architecture.md"
     )
     raise UnknownArchitectureError(message, architecture=shown)

@@ -30,16 +30,26 @@ def speculation(args: EngineArgs) -> dict[str, Any]:
     return dict(args.speculative_config or ())
 
 
-def num_speculative_tokens(args: EngineArgs) -> int:
+def num_speculative_tokens(model: ModelSpec, args: EngineArgs) -> int:
     """
     Draft tokens per step; 0 without speculation.
+
+    Source: vLLM 0.33 ``config/speculative.py:SpeculativeConfig.__post_init__``.
     """
     config = speculation(args)
     if not config:
         return 0
-    number = config.get("num_speculative_tokens", 1)
+    layers = model.draft.num_layers if model.draft is not None and drafts_itself(args) else 0
+    default = config.get("suffix_decoding_max_tree_depth", 24) if config.get("method") == "suffix" else layers or None
+    number = config.get("num_speculative_tokens", default)
+    if number is None:
+        message = "speculative_config has no num_speculative_tokens, which vLLM wants for this method; add it"
+        raise UnsupportedError(message, field="speculative_config", value=None)
     if not isinstance(number, int) or isinstance(number, bool) or not 1 <= number <= 1024:
         message = f"speculative_config has num_speculative_tokens {number!r}; it must be an integer from 1 to 1024"
+        raise UnsupportedError(message, field="speculative_config", value=number)
+    if layers and number > layers and number % layers:
+        message = f"speculative_config has num_speculative_tokens {number}, no multiple of the {layers} draft layers"
         raise UnsupportedError(message, field="speculative_config", value=number)
     return number
 

@@ -107,7 +107,7 @@ def prepare(
         prefix_caching = kept and (not recurrent or rules.hybrid_prefix_caching)
     largest = max(largest_item(model, rules), max_model_len if whole and args.enable_chunked_prefill is None else 0)
     seqs, tokens = resolve_batch(gpu, args, rules, max_model_len, largest_item=largest)
-    speculative_tokens = num_speculative_tokens(args)
+    speculative_tokens = num_speculative_tokens(model, args)
     v2_runner = uses_v2_runner(
         rules,
         architecture=model.architecture,
