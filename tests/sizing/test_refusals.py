@@ -184,3 +184,14 @@ def test_draft_layers_are_run_whole_times():
         "multiple"
         in refused(two, num_gpus=8, speculative_config={"method": "mtp", "num_speculative_tokens": 3}).message
     )
+
+
+def test_a_method_that_nobody_taught_us_is_refused_by_name():
+    """
+    Of a model put together by hand: never planned as if any GPU could run it.
+    """
+    odd = attrs.evolve(LLAMA, quantization="nonesuch")
+
+    error = refused(odd)
+    assert "nonesuch" in error.message
+    assert error.field == "quantization"

@@ -155,8 +155,10 @@ def _check_gpu(model: ModelSpec, method: str, gpu: GpuSpec, version: Version) ->
         if method in ONLINE:
             _check(ONLINE[method], f"quantization is {method}", gpu, version)
         return
-    if method in METHODS:
-        _check(METHODS[method], f"{model.name} is stored as {method}", gpu, version)
+    if method not in METHODS:
+        message = f"{model.name} is stored as {method}, which is not modelled; known are {', '.join(sorted(METHODS))}"
+        raise UnsupportedError(message, field="quantization", value=method)
+    _check(METHODS[method], f"{model.name} is stored as {method}", gpu, version)
     for scheme in stored_schemes(model):
         support = support_of(scheme.method, scheme.kind)
         if support is not None:

@@ -77,7 +77,8 @@ class Overhead(Value):
 # of 0.11.0; later by reading which copies live at once (vLLM v1/sample/ops/topk_topp_sampler.py).
 SORTING_SAMPLER = 38.6
 TRITON_SAMPLER = 14.0
-FLASHINFER_SAMPLER = 18.0  # A copy per processor: logs of 0.22 and 0.24 with 262,144 and 248,320 words.
+# A copy per processor: three logs of one model under 0.24.  A GB10's under 0.22 fits 14 better; its host is in the sum.
+FLASHINFER_SAMPLER = 18.0
 V2_COPYING_SAMPLER, V2_SAMPLER, V2_WARMED_SAMPLER = 6.0, 2.0, 6.0
 ENCODER_COPIES = 4.5  # Of an encoder's hidden states: Qwen3.5's image profiled at TP 1 and 4, 0.19.
 HIDDEN_COPIES = 3.0  # Hidden states alive at the MLP's peak under torch.compile.
